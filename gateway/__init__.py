@@ -1,0 +1,1 @@
+"""Reelgate: a self-hosted gateway to every video-generation model."""

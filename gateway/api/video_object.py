@@ -1,0 +1,183 @@
+"""A video as OpenAI's object, with what a gateway knows beyond it under the one key ``gateway``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from gateway.catalog.prices import from_micro_usd
+from gateway.jobs.records import LATENCY_PARTS, AttemptRecord, VideoRecord
+
+_MIN_POLL_MS, _DEFAULT_POLL_MS, _MAX_POLL_MS = 250, 1000, 5000
+_LOOKS_LEFT = 4  # a client that keeps the first interval it is told still sees about this many states
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class VideoError(_Reply):
+    """Why a video, or an attempt at it, failed."""
+
+    code: str
+    message: str
+
+
+class PlanSummary(_Reply):
+    """The decision in short; POST /v1/videos/plan shows a whole one."""
+
+    policy: str
+    branch: str
+    reason: str
+    candidates: int
+    dropped: int
+
+
+class AttemptSummary(_Reply):
+    """One try at making the video."""
+
+    number: int
+    state: str
+    stage: str | None
+    model: str
+    offer: str
+    adapter: str
+    preset: str
+    error: VideoError | None
+
+
+class GatewayPart(_Reply):
+    """What OpenAI's object has no field for. Money is decimal strings in US dollars, ``…_ms`` milliseconds."""
+
+    model: str
+    offer: str | None
+    adapter: str | None
+    preset: str | None
+    mode: str
+    tier: str | None
+    plan: PlanSummary
+    estimate_usd: str
+    hold_usd: str
+    charge_usd: str | None
+    eta_ms: int | None
+    queue_place: int | None
+    latency: dict[str, int | None]
+    notes: list[dict[str, str]]
+    attempts: list[AttemptSummary]
+
+
+class Video(_Reply):
+    """OpenAI's video object."""
+
+    id: str
+    object: Literal["video"] = "video"
+    model: str
+    status: Literal["queued", "in_progress", "completed", "failed"]
+    progress: int
+    created_at: int
+    completed_at: int | None
+    expires_at: int | None = None
+    prompt: str
+    seconds: str
+    size: str
+    remixed_from_video_id: str | None
+    error: VideoError | None
+    gateway: GatewayPart
+
+
+def video_object(record: VideoRecord, queue_place: int | None = None) -> dict[str, Any]:
+    """The object as JSON values; ``queue_place``: how many jobs wait before this one."""
+    return Video.model_validate(
+        {
+            "id": record.id,
+            "model": record.model,
+            "status": record.status,
+            "progress": record.progress,
+            "created_at": int(record.created_at.timestamp()),
+            "completed_at": int(record.completed_at.timestamp()) if record.completed_at else None,
+            "prompt": record.request.prompt,
+            "seconds": seconds_text(record.clip_ms),
+            "size": record.size,
+            "remixed_from_video_id": record.remixed_from,
+            "error": _error(record.error_code, record.error_message),
+            "gateway": _gateway_part(record, queue_place),
+        }
+    ).model_dump(mode="json")
+
+
+def poll_after_ms(video: Mapping[str, Any], now: float) -> int | None:
+    """When to ask again, from progress or the estimate; None once the video is finished.
+
+    The OpenAI SDK keeps the first value it is told for the whole wait, so it is a share of what is left.
+    """
+    if video["status"] in ("completed", "failed"):
+        return None
+    elapsed = max(0.0, (now - video["created_at"]) * 1000)
+    progress, eta = video["progress"], video["gateway"]["eta_ms"]
+    if progress > 0:
+        left = elapsed * (100 - progress) / progress
+    elif eta is not None and eta > elapsed:
+        left = eta - elapsed
+    else:
+        return _DEFAULT_POLL_MS
+    return round(min(max(left / _LOOKS_LEFT, _MIN_POLL_MS), _MAX_POLL_MS))
+
+
+def seconds_text(milliseconds: int) -> str:
+    """``4000`` as ``"4"``, ``4500`` as ``"4.5"``."""
+    return f"{(Decimal(milliseconds) / 1000).normalize():f}"
+
+
+def usd_text(micro: int) -> str:
+    """Micro-dollars as an exact decimal string."""
+    return f"{from_micro_usd(micro):f}"
+
+
+def _gateway_part(record: VideoRecord, queue_place: int | None) -> dict[str, Any]:
+    plan, chosen = record.plan, record.plan.chosen
+    way = record.attempts[-1] if record.attempts else chosen
+    last = record.attempts[-1] if record.attempts else None
+    charge = record.charge_micro_usd
+    return {
+        "model": record.model,
+        "offer": way.offer if way else None,
+        "adapter": way.adapter if way else None,
+        "preset": way.preset if way else None,
+        "mode": record.request.mode,
+        "tier": record.request.tier,
+        "plan": {
+            "policy": plan.policy,
+            "branch": plan.branch,
+            "reason": chosen.reason if chosen else "",
+            "candidates": len(plan.candidates),
+            "dropped": len(plan.dropped),
+        },
+        "estimate_usd": usd_text(record.estimate_micro_usd),
+        "hold_usd": usd_text(record.hold_micro_usd),
+        "charge_usd": None if charge is None else usd_text(charge),
+        "eta_ms": chosen.eta_ms if chosen else None,
+        "queue_place": queue_place,
+        "latency": dict(last.latency) if last else dict.fromkeys(LATENCY_PARTS),
+        "notes": [dict(note) for note in record.notes],
+        "attempts": [_attempt(attempt) for attempt in record.attempts],
+    }
+
+
+def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "state": attempt.state,
+        "stage": attempt.stage,
+        "model": attempt.model,
+        "offer": attempt.offer,
+        "adapter": attempt.adapter,
+        "preset": attempt.preset,
+        "error": _error(attempt.error_code, attempt.error_message),
+    }
+
+
+def _error(code: str | None, message: str | None) -> dict[str, str] | None:
+    return None if code is None else {"code": code, "message": message or ""}

@@ -1,0 +1,8 @@
+"""The SQL database: engine, tables, ids, migrations."""
+
+from __future__ import annotations
+
+from gateway.db.engine import Database, now
+from gateway.db.ids import new_id
+
+__all__ = ["Database", "new_id", "now"]

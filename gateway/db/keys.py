@@ -1,0 +1,143 @@
+"""Tenants and API keys. A key is shown once; what is kept is its HMAC under the deployment's pepper."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from gateway.db.engine import now
+from gateway.db.ids import new_id
+from gateway.db.tables import api_keys, tenants
+from gateway.settings import Settings
+
+PREFIX = "rg_live_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who a key belongs to."""
+
+    tenant_id: str
+    tenant: str
+    tier: str
+    key_id: str
+    admin: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewKey:
+    """A key just made; ``secret`` is never to be had again."""
+
+    id: str
+    secret: str
+    tenant_id: str
+    tenant: str
+    tier: str
+    admin: bool
+
+
+def load_pepper(settings: Settings) -> bytes:
+    """The deployment's pepper: from the settings, else a file of the data folder made on first use.
+
+    Losing it makes every key invalid.
+    """
+    if settings.key_pepper is not None:
+        return settings.key_pepper.get_secret_value().encode()
+    file = settings.data_dir / "secrets" / "key_pepper"
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return _create_pepper(file)
+
+
+def _create_pepper(file: Path) -> bytes:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(secrets.token_hex(32))
+        out.flush()
+        os.fsync(out.fileno())
+    try:
+        os.link(fresh, file)  # of two processes at their first start, one wins
+    except FileExistsError:
+        pass_on = file.read_bytes()
+    else:
+        pass_on = fresh.read_bytes()
+    fresh.unlink()
+    return pass_on
+
+
+def create_tenant(
+    connection: sa.Connection, name: str, tier: str, monthly_budget_micro_usd: int | None = None
+) -> str:
+    """Add a tenant and return its id.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: the name is taken.
+    """
+    tenant_id = new_id("ten")
+    connection.execute(
+        tenants.insert().values(
+            id=tenant_id,
+            name=name,
+            tier=tier,
+            monthly_budget_micro_usd=monthly_budget_micro_usd,
+            created_at=now(),
+        )
+    )
+    return tenant_id
+
+
+def create_key(
+    connection: sa.Connection, pepper: bytes, tenant_id: str, *, name: str, admin: bool = False
+) -> NewKey:
+    """Add a key for a tenant."""
+    tenant = connection.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).one()
+    lookup = secrets.token_hex(4)
+    secret = f"{PREFIX}{lookup}_{secrets.token_urlsafe(32)}"
+    key_id = new_id("key")
+    connection.execute(
+        api_keys.insert().values(
+            id=key_id,
+            tenant_id=tenant_id,
+            lookup=lookup,
+            digest=_digest(pepper, secret),
+            name=name,
+            admin=admin,
+            created_at=now(),
+        )
+    )
+    return NewKey(
+        id=key_id, secret=secret, tenant_id=tenant_id, tenant=tenant.name, tier=tenant.tier, admin=admin
+    )
+
+
+def revoke_key(connection: sa.Connection, key_id: str) -> bool:
+    """Make a key invalid from now on; False if there is no such living key."""
+    living = (api_keys.c.id == key_id) & api_keys.c.revoked_at.is_(None)
+    return connection.execute(api_keys.update().where(living).values(revoked_at=now())).rowcount == 1
+
+
+def verify_key(connection: sa.Connection, pepper: bytes, secret: str) -> Caller | None:
+    """Whose key this is; None if it is unknown, wrong or revoked."""
+    lookup = secret.removeprefix(PREFIX).split("_", 1)[0] if secret.startswith(PREFIX) else ""
+    query = (
+        sa.select(api_keys, tenants.c.name.label("tenant"), tenants.c.tier)
+        .join(tenants, tenants.c.id == api_keys.c.tenant_id)
+        .where(api_keys.c.lookup == lookup, api_keys.c.revoked_at.is_(None))
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None or not hmac.compare_digest(row.digest, _digest(pepper, secret)):
+        return None
+    return Caller(tenant_id=row.tenant_id, tenant=row.tenant, tier=row.tier, key_id=row.id, admin=row.admin)
+
+
+def _digest(pepper: bytes, secret: str) -> str:
+    return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,263 @@
+"""Accept: plan a request, hold its price and start it, in one transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.catalog.prices import to_micro_usd
+from gateway.db import new_id, now
+from gateway.db.keys import Caller
+from gateway.db.tables import idempotency_keys, videos
+from gateway.jobs.attempts import clip_ms, plan_attempt
+from gateway.jobs.errors import (
+    IdempotencyInFlight,
+    IdempotencyMismatch,
+    OverBudget,
+    PlanRefused,
+    PromptRefused,
+    TierTooHigh,
+)
+from gateway.jobs.events import add_event
+from gateway.jobs.records import VideoRecord, get_video
+from gateway.jobs.resources import Resources
+from gateway.jobs.work import resolve
+from gateway.ledger.budget import budget_left
+from gateway.ledger.entries import Parties, hold
+from gateway.routing import plan
+from gateway.routing.gather import gather
+from gateway.spec import InputImage, Plan, VideoRequest
+
+IDEMPOTENCY_WINDOW = timedelta(hours=24)
+
+Reply = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idempotency:
+    """A caller's key, and the fingerprint of the body that came with it."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The body to answer with; ``replayed`` if an earlier request with the same key made it."""
+
+    reply: Reply
+    replayed: bool
+
+
+def dry_run(resources: Resources, caller: Caller, request: VideoRequest) -> Plan:
+    """Plan a request and do nothing.
+
+    Raises:
+        UnknownModel: the request names a model or alias that no card has.
+        TierTooHigh: the tier is above the tenant's, or there is no such tier.
+    """
+    tier = _tier(resources, caller, request)
+    with resources.db.read() as connection:
+        return _plan(connection, resources, caller, request, tier, now())
+
+
+def accept(
+    resources: Resources,
+    caller: Caller,
+    request: VideoRequest,
+    images: Mapping[str, bytes],
+    *,
+    reply: Callable[[VideoRecord], Reply],
+    idempotency: Idempotency | None = None,
+    remixed_from: str | None = None,
+) -> Accepted:
+    """Accept a request durably: when this returns, the video will be made or fail with a reason.
+
+    The keys of ``request.images`` are their sha256, by which ``images`` holds their bytes. ``reply`` renders
+    the body that is stored with the idempotency key.
+
+    Raises:
+        UnknownModel, TierTooHigh: as for :func:`dry_run`.
+        PromptRefused: a screen refused the prompt.
+        PlanRefused, OverBudget: nothing can serve it, or nothing within the budget.
+        IdempotencyMismatch, IdempotencyInFlight: the key belongs to another body, or is being accepted.
+        StoreError: an input image could not be stored.
+    """
+    tier = _tier(resources, caller, request)
+    _screen(resources, request)
+    with _in_flight(caller, idempotency):
+        replay = _replay(resources, caller, idempotency)
+        if replay is not None:
+            return replay
+        video_id = new_id("video")
+        stored, keys = _with_keys(request, video_id)
+        try:
+            for image, key in zip(request.images, keys, strict=True):
+                resources.store.put(key, images[image.key])
+            with resources.db.write() as connection:
+                body = _insert(
+                    connection, resources, caller, stored, tier, video_id, remixed_from, reply, idempotency
+                )
+        except BaseException:
+            for key in keys:
+                resources.store.delete(key)
+            raise
+        return Accepted(reply=body, replayed=False)
+
+
+def _tier(resources: Resources, caller: Caller, request: VideoRequest) -> str:
+    tiers = resources.settings.tiers
+    allowed = tiers[: tiers.index(caller.tier) + 1] if caller.tier in tiers else ()
+    tier = request.tier or caller.tier
+    if tier not in allowed:
+        raise TierTooHigh(tier, allowed)
+    return tier
+
+
+def _screen(resources: Resources, request: VideoRequest) -> None:
+    for screen in resources.registry.screens:
+        reason = screen.prompt(request.prompt)
+        if reason is not None:
+            raise PromptRefused(screen.name, reason)
+
+
+def _plan(
+    connection: sa.Connection,
+    resources: Resources,
+    caller: Caller,
+    request: VideoRequest,
+    tier: str,
+    at: datetime,
+    *,
+    lock_budget: bool = False,
+) -> Plan:
+    facts = gather(
+        connection,
+        resources.settings,
+        resources.registry,
+        tier=tier,
+        budget_left_micro_usd=budget_left(connection, caller.tenant_id, at, lock=lock_budget),
+        today=at.date(),
+        timings=resources.timings,
+    )
+    return plan(request, facts)
+
+
+def _with_keys(request: VideoRequest, video_id: str) -> tuple[VideoRequest, list[str]]:
+    """The request with its images under the video's own keys."""
+    suffixes = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+    stored: list[InputImage] = [
+        image.model_copy(update={"key": f"inputs/{video_id}/{number}.{suffixes[image.media_type]}"})
+        for number, image in enumerate(request.images)
+    ]
+    return request.model_copy(update={"images": tuple(stored)}), [image.key for image in stored]
+
+
+def _insert(
+    connection: sa.Connection,
+    resources: Resources,
+    caller: Caller,
+    request: VideoRequest,
+    tier: str,
+    video_id: str,
+    remixed_from: str | None,
+    reply: Callable[[VideoRecord], Reply],
+    idempotency: Idempotency | None,
+) -> Reply:
+    at = now()
+    decided = _plan(connection, resources, caller, request, tier, at, lock_budget=True)
+    chosen = decided.chosen
+    if chosen is None:
+        over = any(dropped.code == "over_budget" for dropped in decided.dropped)
+        raise OverBudget(decided) if over else PlanRefused(decided)
+    held = max(to_micro_usd(candidate.estimate_usd) for candidate in decided.candidates)
+    connection.execute(
+        videos.insert().values(
+            id=video_id,
+            tenant_id=caller.tenant_id,
+            key_id=caller.key_id,
+            status="queued",
+            request=request.model_dump(mode="json"),
+            plan=decided.model_dump(mode="json"),
+            mode=request.mode,
+            tier=tier,
+            model=chosen.model,
+            size=chosen.output.size,
+            clip_ms=clip_ms(chosen.output),
+            estimate_micro_usd=to_micro_usd(chosen.estimate_usd),
+            hold_micro_usd=held,
+            created_at=at,
+            created_day=at.date(),
+            deadline_at=at + timedelta(seconds=request.deadline or resources.settings.default_deadline_s),
+            remixed_from=remixed_from,
+            notes=[note.model_dump() for note in (*decided.notes, *chosen.notes)],
+        )
+    )
+    way = resolve(resources, chosen, request)
+    attempt_id = plan_attempt(
+        connection, resources, way, tenant_id=caller.tenant_id, video_id=video_id, number=1
+    )
+    hold(connection, Parties(tenant_id=caller.tenant_id, video_id=video_id, attempt_id=attempt_id), held)
+    add_event(connection, video_id, "video.queued", model=chosen.model, adapter=chosen.adapter)
+    body = reply(get_video(connection, caller.tenant_id, video_id))
+    if idempotency is not None:
+        connection.execute(
+            idempotency_keys.insert().values(
+                tenant_id=caller.tenant_id,
+                key=idempotency.key,
+                fingerprint=idempotency.fingerprint,
+                video_id=video_id,
+                reply=body,
+                created_at=at,
+            )
+        )
+    return body
+
+
+_LOCK = threading.Lock()
+_FLYING: set[tuple[str, str]] = set()
+
+
+@contextmanager
+def _in_flight(caller: Caller, idempotency: Idempotency | None) -> Iterator[None]:
+    """Refuse a second request with the same key while the first is being accepted in this process.
+
+    Between processes the key's row decides: the later transaction fails on it, and its retry replays.
+    """
+    if idempotency is None:
+        yield
+        return
+    mine = (caller.tenant_id, idempotency.key)
+    with _LOCK:
+        if mine in _FLYING:
+            raise IdempotencyInFlight("a request with this Idempotency-Key is being accepted; retry shortly")
+        _FLYING.add(mine)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _FLYING.discard(mine)
+
+
+def _replay(resources: Resources, caller: Caller, idempotency: Idempotency | None) -> Accepted | None:
+    if idempotency is None:
+        return None
+    mine = (idempotency_keys.c.tenant_id == caller.tenant_id) & (idempotency_keys.c.key == idempotency.key)
+    with resources.db.read() as connection:
+        row = connection.execute(sa.select(idempotency_keys).where(mine)).one_or_none()
+    if row is None:
+        return None
+    if now() - row.created_at >= IDEMPOTENCY_WINDOW:
+        with resources.db.write() as connection:
+            stale = mine & (idempotency_keys.c.created_at == row.created_at)
+            connection.execute(idempotency_keys.delete().where(stale))
+        return None
+    if row.fingerprint != idempotency.fingerprint:
+        raise IdempotencyMismatch("this Idempotency-Key was used before with a different body")
+    return Accepted(reply=row.reply, replayed=True)

@@ -1,0 +1,219 @@
+"""The states of an attempt, and the only code that changes them.
+
+::
+
+    planned ──► submitting ──► submitted ──► queued ──► running ──► fetching ──► succeeded      remote
+       │            └──► outcome_unknown ──► submitted …   │            │
+       └──► running ──► fetching ──► succeeded             └────────────┴──► failed, cancelled  local
+
+Every change names the states it may start from and, where a worker makes it, the fencing token of that
+worker's claim: a worker that was taken for dead cannot write over its successor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.catalog.prices import to_micro_usd
+from gateway.db import new_id, now
+from gateway.db.tables import attempts, videos
+from gateway.jobs.events import add_event
+from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, account_queue, pool_queue
+from gateway.jobs.work import Way
+from gateway.ledger.entries import Parties, provider_estimate
+from gateway.spec import Failed, Output, Stopped
+
+SETTLE_GRACE = timedelta(seconds=60)
+"""How long a settle may take before the watcher enqueues it again."""
+
+REMOTE_LIVE = ("submitted", "queued", "running")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A worker's right to an attempt; valid as long as no later claim raised the fence."""
+
+    attempt_id: str
+    fence: int
+
+
+def milliseconds(since: datetime | None, until: datetime) -> int | None:
+    """Whole milliseconds between two times; None if the first is not known."""
+    return None if since is None else max(0, round((until - since).total_seconds() * 1000))
+
+
+def plan_attempt(
+    connection: sa.Connection, resources: Resources, way: Way, *, tenant_id: str, video_id: str, number: int
+) -> str:
+    """Record an attempt and enqueue its start, in the caller's transaction; return its id."""
+    attempt_id = new_id("att")
+    candidate, local = way.candidate, way.candidate.account == "local"
+    estimate = to_micro_usd(candidate.estimate_usd)
+    connection.execute(
+        attempts.insert().values(
+            id=attempt_id,
+            video_id=video_id,
+            number=number,
+            kind="local" if local else "remote",
+            state="planned",
+            model=candidate.model,
+            offer=candidate.offer,
+            adapter=candidate.adapter,
+            account=candidate.account,
+            preset=candidate.preset,
+            pool=way.offer.pool if local else None,
+            output=candidate.output.model_dump(mode="json"),
+            size=candidate.output.size,
+            clip_ms=clip_ms(candidate.output),
+            price=way.price.model_dump(mode="json"),
+            price_version=way.price.version,
+            estimate_micro_usd=estimate,
+            notes=[note.model_dump() for note in candidate.notes],
+            created_at=now(),
+        )
+    )
+    parties = Parties(tenant_id=tenant_id, video_id=video_id, attempt_id=attempt_id)
+    provider_estimate(connection, parties, estimate, way.price.version)
+    pool_or_account = (
+        pool_queue(str(way.offer.pool)) if local else account_queue(candidate.adapter, candidate.account)
+    )
+    resources.enqueuer.enqueue(
+        connection,
+        workflow=RENDER if local else SUBMIT,
+        queue=pool_or_account,
+        workflow_id=f"start:{attempt_id}:0",
+        attempt_id=attempt_id,
+    )
+    return attempt_id
+
+
+def clip_ms(output: Output) -> int:
+    """The planned length of a clip in milliseconds."""
+    return int(output.seconds * 1000)
+
+
+def load(connection: sa.Connection, attempt_id: str) -> sa.Row[Any]:
+    """An attempt with what its story needs of its video."""
+    query = (
+        sa.select(
+            attempts,
+            videos.c.tenant_id,
+            videos.c.request,
+            videos.c.plan,
+            videos.c.status,
+            videos.c.hold_micro_usd,
+            videos.c.deadline_at,
+            videos.c.stop_requested_at,
+            videos.c.stop_reason,
+            videos.c.created_at.label("accepted_at"),
+        )
+        .join(videos, videos.c.id == attempts.c.video_id)
+        .where(attempts.c.id == attempt_id)
+    )
+    return connection.execute(query).one()
+
+
+def parties_of(row: sa.Row[Any]) -> Parties:
+    """Whose money this attempt is about."""
+    return Parties(tenant_id=row.tenant_id, video_id=row.video_id, attempt_id=row.id)
+
+
+def change(
+    connection: sa.Connection,
+    attempt_id: str,
+    *,
+    expect: Collection[str],
+    fence: int | None = None,
+    **values: Any,
+) -> bool:
+    """Update an attempt that is in one of the expected states (and under this fence); False if it is not."""
+    condition = (attempts.c.id == attempt_id) & attempts.c.state.in_(expect)
+    if fence is not None:
+        condition &= attempts.c.fence == fence
+    return connection.execute(attempts.update().where(condition).values(**values)).rowcount == 1
+
+
+def finish(
+    connection: sa.Connection,
+    resources: Resources,
+    attempt_id: str,
+    *,
+    expect: Collection[str],
+    outcome: Failed | Stopped | None,
+    fence: int | None = None,
+    **values: Any,
+) -> bool:
+    """Record that an attempt's work is over and enqueue its settling, in one transaction.
+
+    ``outcome`` is None for a result that is now to be fetched and stored. False if another got there first.
+    """
+    state = "fetching" if outcome is None else outcome.state
+    if isinstance(outcome, Failed):
+        values |= {"error_code": outcome.code, "error_message": outcome.message}
+    if outcome is not None:
+        values["snapshot"] = outcome.model_dump(mode="json")
+    moved = change(
+        connection,
+        attempt_id,
+        expect=expect,
+        fence=fence,
+        state=state,
+        next_poll_at=now() + SETTLE_GRACE,
+        tries=0,
+        **values,
+    )
+    if moved:
+        enqueue_settle(connection, resources, attempt_id, 0)
+    return moved
+
+
+def mark_settled(connection: sa.Connection, row: sa.Row[Any], **values: Any) -> bool:
+    """Close an attempt's books; False if that was done before."""
+    open_books = (attempts.c.id == row.id) & (attempts.c.fence == row.fence) & attempts.c.settled_at.is_(None)
+    at = now()
+    closing = (
+        attempts.update()
+        .where(open_books)
+        .values(settled_at=at, next_poll_at=None, total_ms=milliseconds(row.accepted_at, at), **values)
+    )
+    return connection.execute(closing).rowcount == 1
+
+
+def enqueue_settle(connection: sa.Connection, resources: Resources, attempt_id: str, tries: int) -> None:
+    """Enqueue the settling of an attempt; each (attempt, tries) runs once."""
+    suffix = f":{tries}" if tries else ""
+    resources.enqueuer.enqueue(
+        connection,
+        workflow=SETTLE,
+        queue=SETTLE,
+        workflow_id=f"{attempt_id}{suffix}",
+        attempt_id=attempt_id,
+    )
+
+
+def started(connection: sa.Connection, row: sa.Row[Any]) -> None:
+    """Tell the video that work on it has begun."""
+    begun = (
+        videos.update()
+        .where(videos.c.id == row.video_id, videos.c.status == "queued")
+        .values(status="in_progress")
+    )
+    if connection.execute(begun).rowcount == 1:
+        add_event(connection, row.video_id, "video.in_progress", model=row.model, adapter=row.adapter)
+
+
+def progressed(connection: sa.Connection, video_id: str, percent: int, stage: str) -> None:
+    """Record progress; it never goes back and reaches 100 only at completion."""
+    percent = min(percent, 99)
+    ahead = (
+        videos.update()
+        .where(videos.c.id == video_id, videos.c.status == "in_progress", videos.c.progress < percent)
+        .values(progress=percent)
+    )
+    if connection.execute(ahead).rowcount == 1:
+        add_event(connection, video_id, "video.progress", progress=percent, stage=stage)

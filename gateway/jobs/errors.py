@@ -1,0 +1,49 @@
+"""Why a request was not accepted or a video could not be touched; nothing was charged in any of these."""
+
+from __future__ import annotations
+
+from gateway.spec import Plan
+
+
+class JobError(Exception):
+    """Base of what accepting and controlling videos may raise."""
+
+
+class PlanRefused(JobError):
+    """No way to serve the request was left; ``plan`` says why, way by way."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__("nothing can serve this request")
+        self.plan = plan
+
+
+class OverBudget(PlanRefused):
+    """What is left of the tenant's budget covers none of the ways that fit."""
+
+
+class TierTooHigh(JobError):
+    """The request names a tier above its tenant's, or one that does not exist."""
+
+    def __init__(self, requested: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"tier {requested!r} is not open to this key; it may use: {', '.join(allowed)}")
+        self.requested = requested
+        self.allowed = allowed
+
+
+class PromptRefused(JobError):
+    """A screen of this deployment refused the prompt."""
+
+    def __init__(self, screen: str, reason: str) -> None:
+        super().__init__(f"the prompt was refused by the screen {screen!r}: {reason}")
+
+
+class IdempotencyMismatch(JobError):
+    """The key was used before with another body."""
+
+
+class IdempotencyInFlight(JobError):
+    """A request with this key is being accepted at this moment."""
+
+
+class StillActive(JobError):
+    """The video is not finished, so it cannot be deleted."""

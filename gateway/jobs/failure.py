@@ -1,0 +1,122 @@
+"""An attempt that brought nothing: account for its cost, then try the next way or end the video."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.catalog.prices import MissingPrice, PriceTerms, cost, to_micro_usd
+from gateway.db import now
+from gateway.db.tables import attempts, videos
+from gateway.jobs.attempts import clip_ms, mark_settled, parties_of, plan_attempt
+from gateway.jobs.events import add_event
+from gateway.jobs.resources import Resources
+from gateway.jobs.work import Gone, Way, resolve
+from gateway.ledger.entries import provider_actual, provider_void, release
+from gateway.spec import Output, Plan, Usage, VideoRequest
+
+log = logging.getLogger(__name__)
+
+
+def close(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> None:
+    """Close the books of a failed or cancelled attempt, in the caller's transaction.
+
+    A failure that is not the caller's own doing is followed by the next candidate of the plan, inside the
+    hold and the deadline; everything else ends the video and releases the hold.
+    """
+    outcome = row.snapshot or {}
+    cost_micro_usd = _cost(row)
+    if not mark_settled(connection, row, actual_micro_usd=cost_micro_usd):
+        return
+    if cost_micro_usd is None:
+        provider_void(connection, parties_of(row))
+    else:
+        provider_actual(connection, parties_of(row), cost_micro_usd, row.price_version)
+    may_go_on = row.state == "failed" and not outcome.get("user_fault") and row.stop_requested_at is None
+    way = _next_way(connection, resources, row) if may_go_on and now() < row.deadline_at else None
+    if way is None:
+        fail_video(connection, row, *_reason(row))
+    else:
+        _go_on(connection, resources, row, way)
+
+
+def fail_video(connection: sa.Connection, row: sa.Row[Any], code: str, message: str) -> None:
+    """End a video without a result: release the whole hold, charge nothing."""
+    release(connection, parties_of(row))
+    connection.execute(
+        videos.update()
+        .where(videos.c.id == row.video_id)
+        .values(
+            status="failed",
+            completed_at=now(),
+            charge_micro_usd=0,
+            error_code=code,
+            error_message=message,
+            notes=row.notes,
+        )
+    )
+    add_event(connection, row.video_id, "video.failed", code=code, message=message)
+
+
+def _cost(row: sa.Row[Any]) -> int | None:
+    """What the failed attempt cost the gateway, in micro-USD; None if the provider bills nothing."""
+    outcome = row.snapshot or {}
+    usage = Usage.model_validate(outcome.get("usage") or row.usage or {})
+    if not outcome.get("billed") and usage.device_ms is None:
+        return None
+    price = PriceTerms.model_validate(row.price)
+    return to_micro_usd(cost(price, Output.model_validate(row.output), usage))
+
+
+def _reason(row: sa.Row[Any]) -> tuple[str, str]:
+    if row.stop_reason == "deadline":
+        return "deadline_exceeded", "The video was not ready by its deadline. You were not charged."
+    if row.stop_requested_at is not None:
+        return "cancelled", "The video was cancelled. You were not charged."
+    return row.error_code, row.error_message
+
+
+def _next_way(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> Way | None:
+    """The next candidate of the video's own plan that is still there and fits its hold."""
+    tried = {
+        (attempt.offer, attempt.preset)
+        for attempt in connection.execute(
+            sa.select(attempts.c.offer, attempts.c.preset).where(attempts.c.video_id == row.video_id)
+        )
+    }
+    for candidate in Plan.model_validate(row.plan).candidates:
+        affordable = to_micro_usd(candidate.estimate_usd) <= row.hold_micro_usd
+        if affordable and (candidate.offer, candidate.preset) not in tried:
+            try:
+                return resolve(resources, candidate, VideoRequest.model_validate(row.request))
+            except (Gone, MissingPrice) as error:
+                log.info("video %s: %s is passed over: %s", row.video_id, candidate.offer, error)
+    return None
+
+
+def _go_on(connection: sa.Connection, resources: Resources, row: sa.Row[Any], way: Way) -> None:
+    candidate = way.candidate
+    plan_attempt(
+        connection,
+        resources,
+        way,
+        tenant_id=row.tenant_id,
+        video_id=row.video_id,
+        number=row.number + 1,
+    )
+    connection.execute(
+        videos.update()
+        .where(videos.c.id == row.video_id)
+        .values(model=candidate.model, size=candidate.output.size, clip_ms=clip_ms(candidate.output))
+    )
+    add_event(
+        connection,
+        row.video_id,
+        "video.progress",
+        stage="next_attempt",
+        after=row.error_code,
+        model=candidate.model,
+        adapter=candidate.adapter,
+    )

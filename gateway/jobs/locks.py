@@ -1,0 +1,73 @@
+"""Which processes of this gateway are alive, told by OS file locks.
+
+Every process holds an exclusive lock on a file named for its executor id. The kernel drops it when the
+process ends, however it ends, so a slow writer never makes a living worker look dead. One machine only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+SUFFIX = ".lock"
+
+
+class ProcessLock:
+    """A held lock file; as a context manager it releases at the end."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self.name = path.name.removesuffix(SUFFIX)
+
+    @classmethod
+    def take(cls, folder: Path, name: str) -> ProcessLock:
+        """Create and lock ``name``'s file.
+
+        Raises:
+            BlockingIOError: another process holds it.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}{SUFFIX}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return cls(path, descriptor)
+
+    def forget(self) -> None:
+        """Remove the file: nothing of this process is left to recover."""
+        self._path.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let go of the lock; the file stays, for others to see that this process is gone."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def dead_processes(folder: Path) -> Iterator[ProcessLock]:
+    """The lock of each process that is gone, held so that no other process recovers its work too."""
+    for path in sorted(folder.glob(f"ex-*{SUFFIX}")):
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # another process has just finished with it
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            continue
+        yield ProcessLock(path, descriptor)

@@ -1,0 +1,222 @@
+"""Settle: once an attempt's work is over, deliver and charge it, or release it and go on.
+
+Enqueued in the transaction that saw the end, under the attempt's id. Trouble that may pass (a full store, a
+download that broke off) leaves the attempt as it is, and the watcher enqueues the settling again.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.catalog.prices import PriceTerms, cost, to_micro_usd
+from gateway.db import new_id, now
+from gateway.db.tables import artefacts, videos
+from gateway.jobs.attempts import change, finish, load, mark_settled, parties_of
+from gateway.jobs.events import add_event
+from gateway.jobs.failure import close
+from gateway.jobs.resources import Resources
+from gateway.ledger.entries import charge_and_release, provider_actual
+from gateway.media import BrokenVideo, Probe, Stored, StoreError, fetch_result, probe, spritesheet, thumbnail
+from gateway.spec import Failed, Note, Output, ProviderError, StreamsContent, Ticket, Usage, parse_size
+
+RETRY_FIRST = timedelta(seconds=2)
+RETRY_LONGEST = timedelta(seconds=300)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A result that is verified and stored."""
+
+    probe: Probe
+    files: Sequence[tuple[str, str, Stored]]
+    """variant, media type, where it lies"""
+    transfer_ms: int
+    store_ms: int
+
+
+def settle(resources: Resources, attempt_id: str) -> None:
+    """Settle one attempt; safe to be run again from the start after any crash, and any number of times."""
+    with resources.db.read() as connection:
+        row = load(connection, attempt_id)
+    if row.status in ("completed", "failed"):
+        return
+    if row.state == "fetching":
+        _deliver(resources, row)
+    elif row.state in ("failed", "cancelled"):
+        with resources.db.write() as connection:
+            close(connection, resources, row)
+
+
+def _deliver(resources: Resources, row: sa.Row[Any]) -> None:
+    folder = resources.settings.run_dir / f"settle-{row.id}-{row.tries}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        delivery = _fetch_and_store(resources, row, folder)
+    except BrokenVideo as error:
+        _broken(resources, row, error)
+    except (ProviderError, StoreError, OSError) as error:
+        _try_again(resources, row, error)
+    else:
+        with resources.db.write() as connection:
+            _complete(connection, resources, row, delivery)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetch_and_store(resources: Resources, row: sa.Row[Any], folder: Path) -> Delivery:
+    begun = time.monotonic()
+    path = (
+        resources.store.path(row.source_key)
+        if row.source_key
+        else _fetch(resources, row, folder / "clip.mp4")
+    )
+    fetched = time.monotonic()
+    facts = probe(path)
+    key = row.source_key or f"videos/{row.video_id}/{row.id}.mp4"
+    stem = key.removesuffix(".mp4")
+    store = resources.store
+    files = [
+        ("video", "video/mp4", store.put(key, path)),
+        ("thumbnail", "image/webp", store.put(f"{stem}-thumbnail.webp", thumbnail(path))),
+        ("spritesheet", "image/jpeg", store.put(f"{stem}-spritesheet.jpg", spritesheet(path))),
+    ]
+    return Delivery(
+        probe=facts,
+        files=files,
+        transfer_ms=round((fetched - begun) * 1000),
+        store_ms=round((time.monotonic() - fetched) * 1000),
+    )
+
+
+def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
+    adapter = resources.registry.remote(row.adapter)
+    ticket = Ticket.model_validate(row.ticket)
+    url = (row.snapshot or {}).get("url")
+    if url is None and not isinstance(adapter, StreamsContent):
+        raise BrokenVideo("the provider named no place to fetch the video from")
+    source = url if url is not None or not isinstance(adapter, StreamsContent) else adapter.content(ticket)
+    resources.io.run(
+        fetch_result(
+            source,
+            to,
+            headers=adapter.download_headers(ticket),
+            allowed_origins=resources.settings.result_origins,
+        )
+    )
+    return to
+
+
+def _complete(connection: sa.Connection, resources: Resources, row: sa.Row[Any], delivery: Delivery) -> None:
+    """Charge, release, record the files and complete the video: all or nothing."""
+    at = now()
+    usage = Usage.model_validate(row.usage or {})
+    price = PriceTerms.model_validate(row.price)
+    actual = to_micro_usd(cost(price, Output.model_validate(row.output), usage))
+    notes = [*row.notes, *(note.model_dump() for note in _differences(row, delivery.probe))]
+    if not mark_settled(
+        connection,
+        row,
+        state="succeeded",
+        actual_micro_usd=actual,
+        notes=notes,
+        transfer_ms=delivery.transfer_ms,
+        store_ms=delivery.store_ms,
+    ):
+        return
+    parties = parties_of(row)
+    provider_actual(connection, parties, actual, price.version)
+    charged = charge_and_release(connection, parties, actual, price.version)
+    connection.execute(artefacts.insert(), [_artefact(row, delivery, file) for file in delivery.files])
+    connection.execute(
+        videos.update()
+        .where(videos.c.id == row.video_id)
+        .values(status="completed", progress=100, completed_at=at, charge_micro_usd=charged, notes=notes)
+    )
+    add_event(connection, row.video_id, "video.completed", model=row.model, charge_micro_usd=charged)
+
+
+def _artefact(row: sa.Row[Any], delivery: Delivery, file: tuple[str, str, Stored]) -> dict[str, Any]:
+    variant, media_type, stored = file
+    facts = delivery.probe if variant == "video" else None
+    return {
+        "id": new_id("art"),
+        "video_id": row.video_id,
+        "attempt_id": row.id,
+        "variant": variant,
+        "key": stored.key,
+        "sha256": stored.sha256,
+        "bytes": stored.bytes,
+        "media_type": media_type,
+        "width": facts and facts.width,
+        "height": facts and facts.height,
+        "frames": facts and facts.frames,
+        "fps": facts and facts.fps,
+        "duration_ms": facts and facts.duration_ms,
+        "created_at": now(),
+    }
+
+
+def _differences(row: sa.Row[Any], facts: Probe) -> list[Note]:
+    """What came back other than as planned."""
+    planned = Output.model_validate(row.output)
+    notes = []
+    if (facts.width, facts.height) != parse_size(planned.size):
+        notes.append(
+            Note(code="size_differs", detail=f"asked {planned.size}, got {facts.width}x{facts.height}")
+        )
+    if abs(facts.duration_ms - int(planned.seconds * 1000)) > 500:
+        notes.append(
+            Note(
+                code="duration_differs", detail=f"asked {planned.seconds} s, got {facts.duration_ms / 1000} s"
+            )
+        )
+    if planned.audio and not facts.has_audio:
+        notes.append(Note(code="audio_missing", detail="asked for audio, got a silent video"))
+    return notes
+
+
+def _broken(resources: Resources, row: sa.Row[Any], error: BrokenVideo) -> None:
+    outcome = Failed(
+        code="broken_result",
+        message="What came back is not a playable video. You were not charged.",
+        billed=row.kind == "remote",
+    )
+    with resources.db.write() as connection:
+        finish(
+            connection,
+            resources,
+            row.id,
+            expect=("fetching",),
+            outcome=outcome,
+            fence=row.fence,
+            operator_detail=str(error),
+        )
+
+
+def _try_again(resources: Resources, row: sa.Row[Any], error: Exception) -> None:
+    """Leave the result where it is and come back later; at the deadline the video fails, uncharged."""
+    log.warning("attempt %s: settling failed, will be tried again: %s", row.id, error)
+    if now() < row.deadline_at:
+        with resources.db.write() as connection:
+            later = now() + min(RETRY_FIRST * 2**row.tries, RETRY_LONGEST)
+            change(connection, row.id, expect=("fetching",), next_poll_at=later, operator_detail=str(error))
+        return
+    outcome = Failed(
+        code="not_delivered",
+        message="The video was made but could not be fetched or stored before its deadline."
+        " You were not charged. Tell the operator.",
+        user_fault=True,  # not to be made again: it exists, and the deadline has passed
+        billed=True,
+    )
+    with resources.db.write() as connection:
+        finish(connection, resources, row.id, expect=("fetching",), outcome=outcome, fence=row.fence)

@@ -1,0 +1,204 @@
+"""Submit: hand one remote attempt to its provider, once.
+
+The intent is committed (``submitting``) before the call. If this process dies in between, the attempt is
+found in that state, and what then happens is the offer's ``submit_policy``: send again with the same key,
+look the job up by its tag, or leave it as ``outcome_unknown``. Never a blind resend.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
+
+from gateway.db import now
+from gateway.jobs.attempts import Claim, change, finish, load, milliseconds, started
+from gateway.jobs.resources import Resources
+from gateway.jobs.work import Gone, build_job
+from gateway.spec import (
+    BadRequest,
+    ContentBlocked,
+    Failed,
+    Job,
+    LooksUp,
+    OutcomeUnknown,
+    ProviderError,
+    RateLimited,
+    Refused,
+    RemoteAdapter,
+    Stopped,
+    Ticket,
+    Unavailable,
+)
+
+TRIES = 4
+LONGEST_WAIT_S = 20.0
+FIRST_POLL = timedelta(milliseconds=500)
+LOOKUP_AGAIN = timedelta(seconds=5)
+log = logging.getLogger(__name__)
+
+
+def submit(resources: Resources, attempt_id: str) -> None:
+    """Submit one attempt; safe to be run again from the start after any crash."""
+    claimed = _claim(resources, attempt_id)
+    if claimed is None:
+        return
+    claim, row, interrupted = claimed
+    try:
+        job = build_job(resources, row)
+        adapter = resources.registry.remote(row.adapter)
+        if interrupted and job.offer.submit_policy != "idempotency_key":
+            ticket = resources.io.run(look_up(adapter, job))
+        else:
+            ticket = _send(resources, adapter, job)
+    except (Refused, Unavailable, Gone) as error:
+        _refused(resources, row, claim, error)
+    except Exception as error:  # anything else proves nothing: the provider may have taken the job
+        _unknown(resources, row, claim, error)
+    else:
+        _submitted(resources, row, claim, ticket)
+
+
+async def look_up(adapter: RemoteAdapter, job: Job) -> Ticket:
+    """Find a job whose submit answer was lost.
+
+    Raises:
+        OutcomeUnknown: the provider has no lookup, does not know the job (yet), or could not be asked.
+    """
+    if job.offer.submit_policy != "lookup" or not isinstance(adapter, LooksUp):
+        raise OutcomeUnknown("The answer to the submit was lost, and this provider cannot look a job up.")
+    try:
+        ticket = await adapter.lookup(job)
+    except ProviderError as error:
+        raise OutcomeUnknown(
+            "The job could not be looked up.", operator_detail=error.operator_detail
+        ) from error
+    if ticket is None:
+        raise OutcomeUnknown("The provider does not show the job yet.")
+    return ticket
+
+
+def _claim(resources: Resources, attempt_id: str) -> tuple[Claim, sa.Row[Any], bool] | None:
+    with resources.db.write() as connection:
+        row = load(connection, attempt_id)
+        if row.state not in ("planned", "submitting"):
+            return None
+        interrupted = row.state == "submitting"
+        if row.stop_requested_at is not None and not interrupted:
+            finish(connection, resources, attempt_id, expect=("planned",), outcome=Stopped())
+            return None
+        at = now()
+        claim = Claim(attempt_id=attempt_id, fence=row.fence + 1)
+        change(
+            connection,
+            attempt_id,
+            expect=(row.state,),
+            state="submitting",
+            fence=claim.fence,
+            started_at=at,
+            queued_ms=milliseconds(row.created_at, at),
+        )
+        return claim, load(connection, attempt_id), interrupted
+
+
+def _send(resources: Resources, adapter: RemoteAdapter, job: Job) -> Ticket:
+    """Submit; again only after an answer or a failure that proves nothing was created."""
+    sending = Retrying(
+        retry=retry_if_exception_type(Unavailable),
+        stop=stop_after_attempt(TRIES),
+        wait=_wait,
+        sleep=partial(_wait_or_stop, resources),
+        reraise=True,
+    )
+    return sending(lambda: resources.io.run(adapter.submit(job)))
+
+
+def _wait_or_stop(resources: Resources, seconds: float) -> None:
+    resources.stopping.wait(seconds)
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, RateLimited) else None
+    backoff = wait_exponential_jitter(initial=0.2, max=5.0)(state)
+    return min(max(asked or 0.0, backoff), LONGEST_WAIT_S)
+
+
+def _submitted(resources: Resources, row: sa.Row[Any], claim: Claim, ticket: Ticket) -> None:
+    with resources.db.write() as connection:
+        adopt(connection, row, ticket, fence=claim.fence)
+
+
+def adopt(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: int) -> bool:
+    """Record the provider's ticket, from which the watcher goes on."""
+    at = now()
+    kept = change(
+        connection,
+        row.id,
+        expect=("submitting", "outcome_unknown"),
+        fence=fence,
+        state="submitted",
+        ticket=ticket.model_dump(mode="json"),
+        submitted_at=at,
+        submit_ms=milliseconds(row.started_at, at),
+        next_poll_at=at + FIRST_POLL,
+        tries=0,
+    )
+    if kept:
+        started(connection, row)
+    return kept
+
+
+def _unknown(resources: Resources, row: sa.Row[Any], claim: Claim, error: Exception) -> None:
+    """Nobody knows whether the provider took it: the watcher looks it up, where it can, until its deadline."""
+    detail = error.operator_detail if isinstance(error, ProviderError) else f"{type(error).__name__}: {error}"
+    log.warning("attempt %s: outcome unknown: %s", row.id, detail)
+    with resources.db.write() as connection:
+        change(
+            connection,
+            row.id,
+            expect=("submitting",),
+            fence=claim.fence,
+            state="outcome_unknown",
+            error_code=OutcomeUnknown.code,
+            error_message="The provider may or may not have taken the job.",
+            operator_detail=detail,
+            next_poll_at=now() + LOOKUP_AGAIN,
+            tries=0,
+        )
+        started(connection, row)
+
+
+def _refused(
+    resources: Resources, row: sa.Row[Any], claim: Claim, error: Refused | Unavailable | Gone
+) -> None:
+    if isinstance(error, Gone):
+        outcome, detail = error.outcome, str(error)
+    else:
+        detail = error.operator_detail
+        outcome = Failed(
+            code=error.code,
+            message=f"{error.caller_detail} Nothing was created and you were not charged.",
+            user_fault=isinstance(error, BadRequest | ContentBlocked),
+        )
+    with resources.db.write() as connection:
+        finish(
+            connection,
+            resources,
+            row.id,
+            expect=("submitting",),
+            outcome=outcome,
+            fence=claim.fence,
+            operator_detail=detail,
+            finished_at=now(),
+        )

@@ -1,0 +1,85 @@
+"""An attempt's row turned into the job that its adapter is handed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.catalog.prices import PriceTerms, price_terms
+from gateway.db import now
+from gateway.jobs.resources import Resources
+from gateway.spec import Candidate, Failed, Job, ModelCard, Offer, Output, Preset, VideoRequest
+
+
+class Gone(Exception):
+    """The adapter, offer or preset that was planned is no longer installed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.outcome = Failed(
+            code="adapter_missing",
+            message=f"{what} is no longer installed on this gateway. You were not charged.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A candidate resolved: its offer and preset, and the price it would be started at now."""
+
+    candidate: Candidate
+    offer: Offer
+    preset: Preset
+    price: PriceTerms
+
+
+def resolve(resources: Resources, candidate: Candidate, request: VideoRequest) -> Way:
+    """Find what a candidate names, and its price today.
+
+    Raises:
+        Gone: it is not installed any more.  MissingPrice: it has no price any more.
+    """
+    card, offer, preset = _find(resources, candidate.adapter, candidate.offer, candidate.preset)
+    pool = resources.settings.pools.get(offer.pool) if offer.pool else None
+    price = price_terms(
+        card,
+        offer,
+        preset,
+        candidate.output,
+        request.task,
+        now().date(),
+        pool.hourly_usd if pool else None,
+    )
+    return Way(candidate=candidate, offer=offer, preset=preset, price=price)
+
+
+def _find(
+    resources: Resources, adapter: str, offer_id: str, preset_name: str
+) -> tuple[ModelCard, Offer, Preset]:
+    found = resources.registry.catalog.offer(offer_id)
+    if adapter not in resources.registry.adapters or found is None:
+        raise Gone(f"offer {offer_id!r}")
+    card, offer = found
+    preset = offer.preset(preset_name)
+    if preset is None:
+        raise Gone(f"preset {preset_name!r} of offer {offer_id!r}")
+    return card, offer, preset
+
+
+def build_job(resources: Resources, row: sa.Row[Any]) -> Job:
+    """The job of an attempt; ``row`` is from :func:`gateway.jobs.attempts.load`.
+
+    Raises:
+        Gone: what was planned is not installed any more.
+    """
+    _card, offer, preset = _find(resources, row.adapter, row.offer, row.preset)
+    return Job(
+        request=VideoRequest.model_validate(row.request),
+        output=Output.model_validate(row.output),
+        offer=offer,
+        preset=preset,
+        tag=row.id,
+        account=row.account,
+        read_image=lambda image: resources.store.read(image.key),
+    )

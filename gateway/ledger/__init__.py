@@ -1,0 +1,1 @@
+"""Append-only money: holds, charges, releases, budgets, and the roll-ups over them."""

@@ -1,0 +1,43 @@
+"""Media: input images checked, results fetched, probed, pictured and stored."""
+
+from __future__ import annotations
+
+from gateway.media._decode import BrokenVideo, Limits
+from gateway.media.fetch import MAX_RESULT_BYTES, fetch_result
+from gateway.media.images import (
+    MAX_IMAGE_BYTES,
+    MAX_IMAGE_PIXELS,
+    BadImage,
+    CheckedImage,
+    ImageCode,
+    check_image,
+    decode_data_url,
+)
+from gateway.media.pictures import spritesheet, thumbnail
+from gateway.media.probe import Probe, probe
+from gateway.media.store import BadKey, KeyTaken, Missing, Store, Stored, StoreError, StoreFull
+
+__all__ = [
+    "BadImage",
+    "BadKey",
+    "BrokenVideo",
+    "CheckedImage",
+    "ImageCode",
+    "KeyTaken",
+    "Limits",
+    "MAX_IMAGE_BYTES",
+    "MAX_IMAGE_PIXELS",
+    "MAX_RESULT_BYTES",
+    "Missing",
+    "Probe",
+    "Store",
+    "StoreError",
+    "StoreFull",
+    "Stored",
+    "check_image",
+    "decode_data_url",
+    "fetch_result",
+    "probe",
+    "spritesheet",
+    "thumbnail",
+]

@@ -1,0 +1,161 @@
+"""Finds plugins by entry point, asks what they offer, isolates and names the broken ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import pluggy
+
+from gateway.catalog import Catalog
+from gateway.spec import (
+    Adapter,
+    Cards,
+    Check,
+    Command,
+    LocalAdapter,
+    Offer,
+    PluginContext,
+    Policy,
+    RemoteAdapter,
+    Screen,
+)
+from gateway.spec import hooks as hookspecs
+
+GROUP = "reelgate.plugins"
+log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """A plugin that was found: where it comes from, and what is wrong with it ('' if nothing)."""
+
+    name: str
+    distribution: str
+    version: str
+    adapters: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """What all sound plugins brought."""
+
+    plugins: tuple[Plugin, ...]
+    catalog: Catalog
+    adapters: Mapping[str, Adapter]
+    policies: Mapping[str, Policy]
+    commands: tuple[Command, ...] = ()
+    checks: tuple[Check, ...] = ()
+    screens: tuple[Screen, ...] = ()
+
+    def remote(self, name: str) -> RemoteAdapter:
+        """The remote adapter of this name; KeyError if it is not installed."""
+        adapter = self.adapters[name]
+        assert isinstance(adapter, RemoteAdapter)
+        return adapter
+
+    def local(self, name: str) -> LocalAdapter:
+        """The local adapter of this name; KeyError if it is not installed."""
+        adapter = self.adapters[name]
+        assert isinstance(adapter, LocalAdapter)
+        return adapter
+
+
+@dataclass
+class _Loader:
+    """Collects contributions plugin by plugin, so that one plugin's fault stays its own."""
+
+    context: PluginContext
+    adapters: dict[str, Adapter] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)
+    cards: list[tuple[str, Cards]] = field(default_factory=list)
+    commands: dict[str, Command] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    screens: list[Screen] = field(default_factory=list)
+
+    def load(self, entry: EntryPoint) -> Plugin:
+        """Ask one plugin for everything; whatever it raises becomes its ``problem``."""
+        about = Plugin(
+            name=entry.name,
+            distribution=entry.dist.name if entry.dist else "",
+            version=entry.dist.version if entry.dist else "",
+        )
+        try:
+            brought = self._ask(entry)
+            self._accept(entry.name, brought)
+        except Exception as error:  # a stranger's code may raise anything, and the rest must load
+            log.warning("plugin %s is broken: %s", entry.name, error)
+            log.debug("plugin %s: trace", entry.name, exc_info=True)
+            return replace(about, problem=f"{type(error).__name__}: {error}")
+        return replace(
+            about,
+            adapters=tuple(adapter.name for adapter in brought["register_adapters"]),
+            policies=tuple(policy.name for policy in brought["register_policies"]),
+        )
+
+    def _ask(self, entry: EntryPoint) -> dict[str, list[Any]]:
+        manager = pluggy.PluginManager("reelgate")
+        manager.add_hookspecs(hookspecs)
+        manager.register(entry.load(), name=entry.name)
+        manager.check_pending()
+        calls: dict[str, Callable[[], list[list[Any]]]] = {
+            "register_adapters": lambda: manager.hook.register_adapters(context=self.context),
+            "register_cards": lambda: manager.hook.register_cards(),
+            "register_policies": lambda: manager.hook.register_policies(),
+            "register_commands": lambda: manager.hook.register_commands(),
+            "register_checks": lambda: manager.hook.register_checks(context=self.context),
+            "register_screens": lambda: manager.hook.register_screens(),
+        }
+        return {name: [item for items in call() for item in items] for name, call in calls.items()}
+
+    def _accept(self, plugin: str, brought: Mapping[str, list[Any]]) -> None:
+        adapters = _named("adapter", brought["register_adapters"], self.adapters)
+        policies = _named("policy", brought["register_policies"], self.policies)
+        commands = _named("command", brought["register_commands"], self.commands)
+        self.adapters |= adapters
+        self.policies |= policies
+        self.commands |= commands
+        self.cards += [(plugin, cards) for cards in brought["register_cards"]]
+        self.checks += brought["register_checks"]
+        self.screens += brought["register_screens"]
+
+
+def _named(kind: str, items: Iterable[Any], taken: Mapping[str, Any]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for item in items:
+        if item.name in taken or item.name in named:
+            raise ValueError(f"{kind} {item.name!r} is already registered; two may not share a name")
+        named[item.name] = item
+    return named
+
+
+def load_registry(
+    context: PluginContext, *, enabled: tuple[str, ...] | None = None, offers: tuple[Offer, ...] = ()
+) -> Registry:
+    """Load every plugin of the entry-point group, or exactly those named in ``enabled``.
+
+    ``offers`` are the operator's own. Plugins load in the order of their names, so that which of two
+    duplicates is refused does not depend on the machine.
+    """
+    loader = _Loader(context)
+    found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    plugins = [loader.load(entry) for entry in found if enabled is None or entry.name in enabled]
+    missing = set(enabled or ()) - {entry.name for entry in found}
+    plugins += [
+        Plugin(name=name, distribution="", version="", problem="not installed") for name in sorted(missing)
+    ]
+    return Registry(
+        plugins=tuple(plugins),
+        catalog=Catalog.join(loader.cards, offers),
+        adapters=loader.adapters,
+        policies=loader.policies,
+        commands=tuple(loader.commands.values()),
+        checks=tuple(loader.checks),
+        screens=tuple(loader.screens),
+    )

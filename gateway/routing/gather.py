@@ -1,0 +1,121 @@
+"""Gathers the facts that a plan depends on: from SQL, the plugins and the settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from statistics import median
+
+import sqlalchemy as sa
+
+from gateway.db.tables import attempts
+from gateway.registry import Registry
+from gateway.routing.facts import AdapterFacts, Facts, PoolFacts, Timing
+from gateway.settings import Settings
+from gateway.spec import LocalAdapter, RemoteAdapter, Unready
+
+RECENT = 500
+"""How many of the newest finished attempts the timings are taken from."""
+
+FRESH_S = 5.0
+
+Timings = Mapping[tuple[str, str, str], Timing]
+
+
+@dataclass
+class TimingCache:
+    """Timings read from SQL at most every few seconds: they move slowly, and every plan needs them."""
+
+    _read_at: float = -FRESH_S
+    _timings: Timings = field(default_factory=dict)
+
+    def get(self, connection: sa.Connection) -> Timings:
+        """The timings, at most ``FRESH_S`` seconds old."""
+        if time.monotonic() - self._read_at >= FRESH_S:
+            self._timings = read_timings(connection)
+            self._read_at = time.monotonic()
+        return self._timings
+
+
+def read_timings(connection: sa.Connection) -> Timings:
+    """Medians of the newest successful attempts, by offer, preset and size."""
+    newest = (
+        sa.select(
+            attempts.c.offer, attempts.c.preset, attempts.c.size, attempts.c.clip_ms, attempts.c.render_ms
+        )
+        .where(attempts.c.state == "succeeded", attempts.c.render_ms.is_not(None))
+        .order_by(attempts.c.finished_at.desc())
+        .limit(RECENT)
+    )
+    samples: dict[tuple[str, str, str], list[float]] = {}
+    for row in connection.execute(newest):
+        samples.setdefault((row.offer, row.preset, row.size), []).append(row.render_ms * 1000 / row.clip_ms)
+    return {
+        key: Timing(ms_per_second=round(median(values)), count=len(values)) for key, values in samples.items()
+    }
+
+
+def gather(
+    connection: sa.Connection,
+    settings: Settings,
+    registry: Registry,
+    *,
+    tier: str,
+    budget_left_micro_usd: int | None,
+    today: date,
+    timings: TimingCache,
+) -> Facts:
+    """Collect the facts for one request of a tenant."""
+    cards = registry.catalog.cards
+    return Facts(
+        today=today,
+        cards=cards,
+        aliases={alias: card.id for card in cards for alias in card.aliases},
+        adapters={name: _adapter_facts(adapter) for name, adapter in registry.adapters.items()},
+        policy=registry.policies[settings.policy],
+        policy_options=settings.policies.get(settings.policy, {}),
+        tier=tier,
+        tiers=settings.tiers,
+        pools=_pools(connection, settings),
+        unready=dict(_unready(registry)),
+        timings=timings.get(connection),
+        budget_left_micro_usd=budget_left_micro_usd,
+    )
+
+
+def _adapter_facts(adapter: LocalAdapter | RemoteAdapter) -> AdapterFacts:
+    if isinstance(adapter, LocalAdapter):
+        return AdapterFacts(kind="local", account="local")
+    return AdapterFacts(kind="remote", account=adapter.accounts[0])
+
+
+def _pools(connection: sa.Connection, settings: Settings) -> dict[str, PoolFacts]:
+    query = (
+        sa.select(attempts.c.pool, attempts.c.state, sa.func.count().label("jobs"))
+        .where(attempts.c.pool.is_not(None), attempts.c.state.in_(("planned", "running")))
+        .group_by(attempts.c.pool, attempts.c.state)
+    )
+    counts = {(row.pool, row.state): row.jobs for row in connection.execute(query)}
+    return {
+        name: PoolFacts(
+            slots=len(pool.devices),
+            hourly_usd=pool.hourly_usd,
+            waiting=counts.get((name, "planned"), 0),
+            running=counts.get((name, "running"), 0),
+        )
+        for name, pool in settings.pools.items()
+    }
+
+
+def _unready(registry: Registry) -> Sequence[tuple[tuple[str, str], Unready]]:
+    found = []
+    for card in registry.catalog.cards:
+        for offer in card.offers:
+            adapter = registry.adapters.get(offer.adapter)
+            for preset in offer.presets if adapter is not None else ():
+                reason = adapter.unready(offer, preset.name) if adapter is not None else None
+                if reason is not None:
+                    found.append(((offer.id, preset.name), reason))
+    return found

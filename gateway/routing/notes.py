@@ -1,0 +1,55 @@
+"""What a caller should know about a candidate: wishes it does not grant, and an end announced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+from gateway.spec import Lifecycle, ModelCard, Note, Offer, Output, VideoRequest
+
+
+def candidate_notes(
+    request: VideoRequest, card: ModelCard, offer: Offer, output: Output, today: date
+) -> tuple[Note, ...]:
+    """Every note on this way of serving the request."""
+    return (
+        *_unheard_knobs(request, card, output),
+        *_audio(request, card, offer, output),
+        *_retiring(card.id, card.lifecycle, today),
+        *_retiring(offer.id, offer.lifecycle, today),
+        *_test_weights(card),
+    )
+
+
+def _unheard_knobs(request: VideoRequest, card: ModelCard, output: Output) -> Iterator[Note]:
+    if request.fps not in (None, output.fps):
+        fps = card.fps
+        can = f"{fps.min} to {fps.max}" if fps.min < fps.max else f"{fps.default}"
+        yield Note(code="fps_ignored", detail=f"{card.id} makes {can} fps: {output.fps}, not {request.fps}")
+    if request.seed is not None and not card.seed:
+        yield Note(code="seed_ignored", detail=f"{card.id} takes no seed")
+    if request.negative_prompt is not None and not card.negative_prompt:
+        yield Note(code="negative_prompt_ignored", detail=f"{card.id} takes no negative prompt")
+
+
+def _audio(request: VideoRequest, card: ModelCard, offer: Offer, output: Output) -> Iterator[Note]:
+    if request.audio is True and not output.audio:
+        who = card.id if card.audio == "never" else offer.id
+        yield Note(code="audio_dropped", detail=f"{who} makes no sound; ask for audio: required to insist")
+    if request.audio is False and output.audio:
+        yield Note(code="audio_kept", detail=f"{card.id} always makes sound")
+
+
+def _retiring(who: str, lifecycle: Lifecycle, today: date) -> Iterator[Note]:
+    end = lifecycle.retired_on or lifecycle.retires_not_before
+    known = lifecycle.announced is None or lifecycle.announced <= today
+    if end is None or not (known or today >= end):
+        return
+    when = f"on {end}" if lifecycle.retired_on else f"on {end} or later"
+    successor = f"; its successor is {lifecycle.successor}" if lifecycle.successor else ""
+    yield Note(code="retiring", detail=f"{who} retires {when}{successor}")
+
+
+def _test_weights(card: ModelCard) -> Iterator[Note]:
+    if card.test_weights:
+        yield Note(code="test_weights", detail="random weights: a working path, not a picture")

@@ -1,0 +1,89 @@
+"""What a way to serve the request would cost, and by when it would be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from gateway.catalog.prices import (
+    MissingPrice,
+    cost,
+    from_micro_usd,
+    price_terms,
+    reference_ms,
+    to_micro_usd,
+)
+from gateway.routing.excluded import Excluded
+from gateway.routing.facts import Facts
+from gateway.spec import ModelCard, Offer, Output, Preset, Usage, VideoRequest
+
+ENOUGH_RENDERS = 3
+"""From so many measured renders on, their median counts for more than the card's reference time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """``estimate_usd`` is rounded to micro-dollars; ``eta_ms`` is None where nothing is known."""
+
+    estimate_usd: Decimal
+    price_version: str
+    eta_ms: int | None
+
+
+def make_quote(
+    request: VideoRequest, facts: Facts, card: ModelCard, offer: Offer, preset: Preset, output: Output
+) -> Quote:
+    """Price and time one way, and hold them against what the caller and the tenant allow.
+
+    Raises:
+        Excluded: ``no_price``, ``no_estimate``, ``over_max_cost``, ``over_budget`` or ``over_deadline``.
+    """
+    pool = facts.pools.get(offer.pool) if offer.pool is not None else None
+    own_ms = _own_ms(facts, card, offer, preset, output)
+    try:
+        terms = price_terms(
+            card, offer, preset, output, request.task, facts.today, pool.hourly_usd if pool else None
+        )
+        if terms.unit == "device_second" and own_ms is None:
+            raise Excluded("no_estimate", f"{offer.id} has neither a measured nor a reference time")
+        micro_usd = to_micro_usd(cost(terms, output, Usage(device_ms=own_ms)))
+    except MissingPrice as missing:
+        raise Excluded("no_price", f"{offer.id}: {missing.reason}") from missing
+    quote = Quote(
+        estimate_usd=from_micro_usd(micro_usd),
+        price_version=terms.version,
+        eta_ms=own_ms if own_ms is None else own_ms * (1 + _turns_before(facts, offer)),
+    )
+    _check_money(request, facts, quote.estimate_usd, micro_usd)
+    _check_deadline(request, quote.eta_ms)
+    return quote
+
+
+def _own_ms(facts: Facts, card: ModelCard, offer: Offer, preset: Preset, output: Output) -> int | None:
+    timing = facts.timings.get((offer.id, preset.name, output.size))
+    if timing is not None and timing.count >= ENOUGH_RENDERS:
+        return int(timing.ms_per_second * output.seconds)
+    return reference_ms(card, preset, output)
+
+
+def _turns_before(facts: Facts, offer: Offer) -> int:
+    """How many renders of a local slot come first; a remote provider's queue is part of its own time."""
+    if offer.pool is None or facts.adapters[offer.adapter].kind == "remote":
+        return 0
+    pool = facts.pools[offer.pool]
+    return -(-(pool.waiting + pool.running) // pool.slots)
+
+
+def _check_money(request: VideoRequest, facts: Facts, usd: Decimal, micro_usd: int) -> None:
+    if request.max_cost is not None and usd > request.max_cost:
+        raise Excluded("over_max_cost", f"estimated at ${usd:f}; max_cost is ${request.max_cost:f}")
+    left = facts.budget_left_micro_usd
+    if left is not None and micro_usd > left:
+        raise Excluded("over_budget", f"estimated at ${usd:f}; the budget has ${from_micro_usd(left):f} left")
+
+
+def _check_deadline(request: VideoRequest, eta_ms: int | None) -> None:
+    if request.deadline is not None and eta_ms is not None and eta_ms > request.deadline * 1000:
+        raise Excluded(
+            "over_deadline", f"expected after {eta_ms / 1000:.0f} s; the deadline is {request.deadline} s"
+        )

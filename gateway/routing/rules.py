@@ -1,0 +1,136 @@
+"""The hard rules, in the order in which they are asked; the first that fails is the reason given.
+
+After a card's or an offer's rules comes what :mod:`gateway.routing.output` cannot resolve (size, duration), and
+after a preset's what :mod:`gateway.routing.quote` cannot price or does not find within the limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+from gateway.routing.excluded import Excluded
+from gateway.routing.facts import Facts
+from gateway.routing.output import makes_audio
+from gateway.spec import Lifecycle, ModelCard, Offer, Preset, VideoRequest
+
+CardRule = Callable[[VideoRequest, ModelCard, date], None]
+OfferRule = Callable[[VideoRequest, ModelCard, Offer, Facts], None]
+
+
+def check_card(request: VideoRequest, card: ModelCard, today: date) -> None:
+    """Can this model serve the request, wherever it runs?
+
+    Raises:
+        Excluded: it cannot; the reason holds for every offer.
+    """
+    for rule in CARD_RULES:
+        rule(request, card, today)
+
+
+def check_offer(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
+    """Can this offer serve the request, under any preset?
+
+    Raises:
+        Excluded: it cannot; the reason holds for every preset.
+    """
+    for rule in OFFER_RULES:
+        rule(request, card, offer, facts)
+
+
+def check_ready(offer: Offer, preset: Preset, facts: Facts) -> None:
+    """Can this preset run here, as the gateway is configured now?
+
+    Raises:
+        Excluded: the adapter's own reason.
+    """
+    unready = facts.unready.get((offer.id, preset.name))
+    if unready is not None:
+        raise Excluded(unready.code, unready.detail)
+
+
+def _refuse_retired(who: str, lifecycle: Lifecycle, today: date) -> None:
+    if lifecycle.retired(today):
+        successor = f"; its successor is {lifecycle.successor}" if lifecycle.successor else ""
+        raise Excluded("retired", f"{who} was retired on {lifecycle.retired_on}{successor}")
+
+
+def _card_alive(request: VideoRequest, card: ModelCard, today: date) -> None:
+    _refuse_retired(card.id, card.lifecycle, today)
+
+
+def _card_task(request: VideoRequest, card: ModelCard, today: date) -> None:
+    if request.task not in card.tasks:
+        raise Excluded("task_unsupported", f"{card.id} does {', '.join(card.tasks)}, not {request.task}")
+
+
+def _card_images(request: VideoRequest, card: ModelCard, today: date) -> None:
+    takes = card.images
+    allowed = {
+        "first_frame": int(takes.first_frame),
+        "last_frame": int(takes.last_frame),
+        "reference": takes.references,
+    }
+    for role, most in allowed.items():
+        given = sum(image.role == role for image in request.images)
+        if given > most:
+            can = ", ".join(f"{n} {name}" for name, n in allowed.items() if n) or "no image"
+            raise Excluded("image_role_unsupported", f"{card.id} takes {can}; {given} {role} was given")
+
+
+def _card_audio(request: VideoRequest, card: ModelCard, today: date) -> None:
+    if request.audio == "required" and not makes_audio(card):
+        raise Excluded("audio_unsupported", f"{card.id} makes no sound, and audio is required")
+
+
+def _card_offered(request: VideoRequest, card: ModelCard, today: date) -> None:
+    if not card.offers:
+        raise Excluded("no_offer", f"no plugin and no setting offers {card.id} anywhere")
+
+
+def _offer_alive(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
+    _refuse_retired(offer.id, offer.lifecycle, facts.today)
+
+
+def _offer_adapter(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
+    if offer.adapter not in facts.adapters:
+        raise Excluded("no_adapter", f"no adapter named {offer.adapter!r} is installed")
+
+
+def _offer_task(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
+    if offer.limits.tasks and request.task not in offer.limits.tasks:
+        can = ", ".join(offer.limits.tasks)
+        raise Excluded("task_unsupported", f"{offer.id} does {can}, not {request.task}")
+
+
+def _offer_audio(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
+    if request.audio == "required" and not makes_audio(card, offer):
+        raise Excluded("audio_unsupported", f"{offer.id} passes no sound on, and audio is required")
+
+
+def _offer_slot(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
+    if facts.adapters[offer.adapter].kind == "remote":
+        return
+    pool = facts.pools.get(offer.pool) if offer.pool is not None else None
+    if pool is None or pool.slots < 1:
+        configured = ", ".join(sorted(name for name, pool in facts.pools.items() if pool.slots)) or "none"
+        raise Excluded(
+            "no_device_slot", f"device pool {offer.pool or '(unnamed)'} has no slot; pools: {configured}"
+        )
+
+
+CARD_RULES: tuple[CardRule, ...] = (
+    _card_alive,
+    _card_task,
+    _card_images,
+    _card_audio,
+    _card_offered,
+)
+
+OFFER_RULES: tuple[OfferRule, ...] = (
+    _offer_alive,
+    _offer_adapter,
+    _offer_task,
+    _offer_audio,
+    _offer_slot,
+)

@@ -1,0 +1,138 @@
+"""Deployment settings: environment over ``config.yaml`` in the data folder over defaults.
+
+A plugin's section (``plugins.<name>``) is kept raw here and validated by the plugin that owns it.
+"""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from gateway.spec import Money, Name, Offer
+
+A100_HOURLY_USD = Decimal("1.64")
+"""The default rate of a CUDA slot: an A100 80 GB by the hour (see docs/reference/settings.md)."""
+
+CPU_HOURLY_USD = Decimal("0.10")
+"""The default rate of a CPU slot: an assumption to be replaced by the operator's own figure."""
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; the text says which part and what to do."""
+
+
+class Pool(BaseModel):
+    """A device pool: one slot per device (torch's names, for example ``cuda:0``), all at one hourly rate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    devices: tuple[str, ...] = Field(min_length=1)
+    hourly_usd: Money = Field(gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_rate(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "hourly_usd" not in data:
+            cuda = str((data.get("devices") or ["cpu"])[0]).startswith("cuda")
+            return {**data, "hourly_usd": A100_HOURLY_USD if cuda else CPU_HOURLY_USD}
+        return data
+
+
+class Settings(BaseSettings):
+    """How this deployment runs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REELGATE_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data_dir: Path
+    database_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8700, ge=0, le=65535)
+    isolation: Literal["process", "none"] = "process"
+    pools: dict[Name, Pool] = Field(
+        default_factory=lambda: {"cpu": Pool(devices=("cpu",), hourly_usd=CPU_HOURLY_USD)}
+    )
+    tiers: tuple[Name, ...] = Field(default=("basic", "pro", "enterprise"), min_length=1)
+    policy: Name = "tiered"
+    policies: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    plugins: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    enabled_plugins: tuple[str, ...] | None = Field(
+        default=None, description="load exactly these; all if unset"
+    )
+    offers: tuple[Offer, ...] = ()
+    result_origins: tuple[str, ...] = Field(
+        default=(), description="exact origins a result may be fetched from though they are not public https"
+    )
+    max_image_bytes: int = Field(default=10 * 1024**2, ge=1)
+    max_body_bytes: int = Field(default=32 * 1024**2, ge=1)
+    default_deadline_s: int = Field(default=24 * 3600, ge=1)
+    key_pepper: SecretStr | None = None
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, whose values arrive as arguments."""
+        return (env_settings, init_settings)
+
+    @model_validator(mode="after")
+    def _default_database(self) -> Self:
+        if not self.database_url:
+            object.__setattr__(self, "database_url", f"sqlite:///{self.data_dir / 'reelgate.db'}")
+        return self
+
+    @property
+    def store_dir(self) -> Path:
+        """Where videos and input images lie."""
+        return self.data_dir / "store"
+
+    @property
+    def run_dir(self) -> Path:
+        """Where living processes keep their locks and scratch folders."""
+        return self.data_dir / "run"
+
+
+def default_data_dir() -> Path:
+    """``REELGATE_DATA_DIR``, else ``~/.reelgate``."""
+    return Path(os.environ.get("REELGATE_DATA_DIR") or Path.home() / ".reelgate")
+
+
+def load_settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
+    """Read ``config.yaml`` of the data folder (if there is one) and the environment.
+
+    Raises:
+        SettingsError: the file is not YAML, or a value is unknown or out of range.
+    """
+    folder = (data_dir or default_data_dir()).expanduser().absolute()
+    file = Path(os.environ.get("REELGATE_CONFIG") or folder / "config.yaml")
+    try:
+        values = yaml.safe_load(file.read_text()) if file.exists() else {}
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read {file}: {error}") from error
+    if values is not None and not isinstance(values, dict):
+        raise SettingsError(f"{file} must hold a mapping of settings")
+    try:
+        settings = Settings(**{**(values or {}), "data_dir": folder, **overrides})
+    except ValidationError as error:
+        lines = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(f"settings ({file} and REELGATE_* variables): {lines}") from None
+    if settings.data_dir != folder:
+        return settings.model_copy(update={"data_dir": folder})
+    return settings

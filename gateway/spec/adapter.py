@@ -1,0 +1,153 @@
+"""The two kinds of adapter, because they are two kinds of thing.
+
+Neither waits, loops or retries: waiting, retrying, limits and deadlines are the core's, once. What only some
+remote adapters can do stands in a protocol of its own, which the core looks for with ``isinstance``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
+
+from gateway.spec._value import Name, Value
+from gateway.spec.card import Offer
+from gateway.spec.errors import ProviderError
+from gateway.spec.job import Asset, Job, Snapshot, Ticket
+
+
+class Unready(Value):
+    """Why an offer's preset cannot run here and now, for example missing credentials or weights."""
+
+    code: Name
+    detail: str
+
+
+class _Adapter(ABC):
+    """What both kinds share."""
+
+    name: ClassVar[str]
+
+    def unready(self, offer: Offer, preset: str) -> Unready | None:
+        """Say why this preset cannot run as configured, or None. Called at planning: no I/O but a stat."""
+        return None
+
+
+class RemoteAdapter(_Adapter):
+    """Speaks to a provider. Holds no job state: all it needs to find a job again is in the ticket."""
+
+    accounts: tuple[str, ...] = ("default",)
+
+    @abstractmethod
+    async def submit(self, job: Job) -> Ticket:
+        """Create the job at the provider, once.
+
+        Raises:
+            Refused: a definite no.  Unavailable: not taken.  OutcomeUnknown: may have been taken.
+            UnexpectedReply: an answer outside the contract.
+        """
+
+    @abstractmethod
+    async def poll(self, ticket: Ticket) -> Snapshot:
+        """Take one look.
+
+        Raises:
+            Unavailable, UnexpectedReply: this look failed; the job is as it was.
+        """
+
+    @abstractmethod
+    async def cancel(self, ticket: Ticket) -> bool:
+        """Ask the provider to stop; True if it accepted. Keep polling for what became of it."""
+
+    def download_headers(self, ticket: Ticket) -> Mapping[str, str]:
+        """Headers for fetching the result's URL, sent only to that URL's own host."""
+        return {}
+
+    async def aclose(self) -> None:
+        """Close what the adapter keeps open."""
+        return
+
+
+@runtime_checkable
+class PollsMany(Protocol):
+    """The provider answers for many jobs in one call."""
+
+    async def poll_many(self, tickets: Sequence[Ticket]) -> Sequence[Snapshot | ProviderError]:
+        """One look at each, in order."""
+        ...
+
+
+@runtime_checkable
+class LooksUp(Protocol):
+    """A job whose submit answer was lost can be found again."""
+
+    async def lookup(self, job: Job) -> Ticket | None:
+        """Find the job by its tag, else by matching fields; None if there is none.
+
+        Raises:
+            OutcomeUnknown: more than one matches.
+        """
+        ...
+
+
+@runtime_checkable
+class ParsesWebhooks(Protocol):
+    """The provider calls back."""
+
+    def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[str]:
+        """Verify the call and return the upstream ids it speaks of.
+
+        Raises:
+            NotAuthorised: the signature is missing or wrong.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamsContent(Protocol):
+    """The result has no URL to fetch: the adapter streams it."""
+
+    def content(self, ticket: Ticket) -> AsyncIterator[bytes]:
+        """The clip's bytes, in order."""
+        ...
+
+
+class Device(Value):
+    """The slot that runs a local job: ``kind`` is what torch calls it, for example ``cuda:0`` or ``cpu``."""
+
+    pool: Name
+    slot: int
+    kind: str
+
+
+class Control(Protocol):
+    """The core's end of a running local job."""
+
+    folder: Path
+    """Where the render may write; removed afterwards."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Report that ``done`` of ``total`` units of ``stage`` are done."""
+
+    def cancelled(self) -> bool:
+        """True once the job should stop; ask between steps and raise :class:`Cancelled`."""
+
+
+class LocalAdapter(_Adapter):
+    """Renders in the process that owns a device slot."""
+
+    def prepare(self, device: Device) -> None:
+        """Called once when a slot starts, before its first job: import and load what takes long."""
+        return None
+
+    @abstractmethod
+    def render(self, job: Job, device: Device, control: Control) -> Asset:
+        """Make the clip.
+
+        Raises:
+            Refused: this job cannot be rendered.  RenderError: it failed.  Cancelled: stopped on request.
+        """
+
+
+Adapter = RemoteAdapter | LocalAdapter
