@@ -38,6 +38,7 @@ def _entries(*places: str) -> tuple[Entry, ...]:
 _QUICK: Mapping[Task, tuple[Entry, ...]] = {
     "text-to-video": _entries(
         "wan-2.2-t2v-a14b@fast",
+        "wan-2.2-ti2v-5b@fast",
         "wan-2.2-ti2v-5b@official",
         "wan-2.2-t2v-a14b@official",
         "wan-2.2-t2v-a14b-tiny",
@@ -45,6 +46,7 @@ _QUICK: Mapping[Task, tuple[Entry, ...]] = {
     ),
     "image-to-video": _entries(
         "wan-2.2-i2v-a14b@fast",
+        "wan-2.2-ti2v-5b@fast",
         "wan-2.2-ti2v-5b@official",
         "wan-2.2-i2v-a14b@official",
         "wan-2.2-i2v-a14b-tiny",

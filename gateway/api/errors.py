@@ -76,7 +76,7 @@ def internal_error(request_id: str) -> ApiError:
     return ApiError(
         500,
         "internal_error",
-        f"The gateway failed on this request. Try again; if it happens again, give the operator {request_id}.",
+        f"The gateway failed on this request. Try again; if it fails again, give the operator {request_id}.",
         type="server_error",
     )
 

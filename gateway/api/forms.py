@@ -151,7 +151,7 @@ def _listed(value: Any) -> Any:
 
 
 def _typed(name: str, text: str) -> Any:
-    """The JSON value that a client meant by this text; text that fits nothing stays as it is, to be refused."""
+    """The JSON value that a client meant by this text; what fits nothing stays text, to be refused."""
     if name in _INTEGER_FIELDS and _INTEGER.fullmatch(text):
         return int(text)
     if name == "audio" and text.lower() in ("true", "false"):
@@ -171,7 +171,7 @@ def _json(body: bytes, param: str | None) -> Any:
         message = f"The body is not valid JSON ({error})." if param is None else f"'{param}': {error}."
         raise invalid(param, message, "invalid_json") from None
     if param is None and not isinstance(value, dict):
-        raise invalid(None, "The body must be a JSON object, for example {\"prompt\": \"…\"}.", "invalid_json")
+        raise invalid(None, 'The body must be a JSON object, for example {"prompt": "…"}.', "invalid_json")
     return value
 
 

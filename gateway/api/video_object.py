@@ -50,7 +50,7 @@ class AttemptSummary(_Reply):
 
 
 class GatewayPart(_Reply):
-    """What OpenAI's object has no field for. Money is decimal strings in US dollars, ``…_ms`` milliseconds."""
+    """What OpenAI's object has no field for. Money is in US dollars, as decimal strings."""
 
     model: str
     offer: str | None
@@ -115,12 +115,14 @@ def poll_after_ms(video: Mapping[str, Any], now: float) -> int | None:
     """
     if video["status"] in ("completed", "failed"):
         return None
-    elapsed = max(0.0, (now - video["created_at"]) * 1000)
-    progress, eta = video["progress"], video["gateway"]["eta_ms"]
+    created: int = video["created_at"]
+    elapsed = max(0.0, (now - created) * 1000)
+    progress: int = video["progress"]
+    eta: int | None = video["gateway"]["eta_ms"]
     if progress > 0:
         left = elapsed * (100 - progress) / progress
-    elif eta is not None and eta > elapsed:
-        left = eta - elapsed
+    elif eta is not None:
+        left = max(eta - elapsed, elapsed / 2)  # overdue: expect half as long again
     else:
         return _DEFAULT_POLL_MS
     return round(min(max(left / _LOOKS_LEFT, _MIN_POLL_MS), _MAX_POLL_MS))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
-import anyio
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from gateway.api.auth import Authenticated, runtime_of
-from gateway.api.errors import ApiError, plan_refused
+from gateway.api.errors import ApiError, invalid, plan_refused
 from gateway.api.forms import Form, read_form
+from gateway.api.params import VideoId, checked_video_id
 from gateway.api.pictures import check_images
 from gateway.api.schemas import CREATE_BODY, REMIX_BODY, DeletedVideo, VideoList
 from gateway.api.video_object import Video, poll_after_ms, video_object
@@ -29,3 +29,177 @@ from gateway.jobs.records import VideoNotFound, VideoRecord, get_video, list_vid
 from gateway.jobs.runtime import Runtime
 from gateway.media import Missing
 from gateway.spec import Plan, VideoRequest
+
+router = APIRouter(prefix="/v1/videos", tags=["videos"])
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+
+
+@router.post("", response_model=Video, openapi_extra=CREATE_BODY)
+async def create(
+    request: Request, caller: Authenticated, idempotency_key: IdempotencyKey = None
+) -> JSONResponse:
+    """Accept a video to be made."""
+    runtime = runtime_of(request)
+    asked, images = await _read_request(request, runtime)
+    idempotency = _idempotency(idempotency_key, "create", asked)
+    return await _accepted(runtime, caller, asked, images, idempotency)
+
+
+@router.post("/plan", response_model=Plan, openapi_extra=CREATE_BODY)
+async def plan(request: Request, caller: Authenticated) -> JSONResponse:
+    """Show how a create with this body would be served, at what price and why; nothing is made."""
+    runtime = runtime_of(request)
+    asked, _ = await _read_request(request, runtime)
+    decided = await to_thread.run_sync(dry_run, runtime, caller, asked)
+    return JSONResponse(decided.model_dump(mode="json"))
+
+
+@router.get("", response_model=VideoList)
+def list_all(
+    request: Request,
+    caller: Authenticated,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=0, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> JSONResponse:
+    """The caller's videos by age, a page at a time."""
+    try:
+        with runtime_of(request).db.read() as connection:
+            page, more = list_videos(
+                connection,
+                caller.tenant_id,
+                after=after if after is None else checked_video_id(after),
+                limit=limit,
+                ascending=order == "asc",
+            )
+    except VideoNotFound:
+        message = "'after' is not the id of a video: send the last_id of the page before."
+        raise invalid("after", message) from None
+    data = [video_object(record) for record in page]
+    return JSONResponse(
+        {
+            "object": "list",
+            "data": data,
+            "first_id": data[0]["id"] if data else None,
+            "last_id": data[-1]["id"] if data else None,
+            "has_more": more,
+        }
+    )
+
+
+@router.get("/{video_id}", response_model=Video)
+def retrieve(request: Request, caller: Authenticated, video_id: VideoId) -> JSONResponse:
+    """One video as it stands."""
+    with runtime_of(request).db.read() as connection:
+        record = get_video(connection, caller.tenant_id, video_id)
+        place = queue_place(connection, video_id) if record.status == "queued" else None
+    return _reply(video_object(record, place))
+
+
+@router.delete("/{video_id}", response_model=DeletedVideo)
+def delete(request: Request, caller: Authenticated, video_id: VideoId) -> JSONResponse:
+    """Delete a finished video and its files; what it cost stays on record."""
+    delete_video(runtime_of(request), caller, video_id)
+    return JSONResponse(DeletedVideo(id=video_id).model_dump())
+
+
+@router.post("/{video_id}/cancel", response_model=Video)
+def cancel(request: Request, caller: Authenticated, video_id: VideoId) -> JSONResponse:
+    """Ask for a video to be stopped; one that is finished is answered as it is."""
+    return _reply(video_object(cancel_video(runtime_of(request), caller, video_id)))
+
+
+@router.post("/{video_id}/remix", response_model=Video, openapi_extra=REMIX_BODY)
+async def remix(
+    request: Request, caller: Authenticated, video_id: VideoId, idempotency_key: IdempotencyKey = None
+) -> JSONResponse:
+    """Make the same request again with a new prompt, planned anew."""
+    runtime = runtime_of(request)
+    form = await _read_form(request, runtime)
+    source = await to_thread.run_sync(_source, runtime, caller, video_id)
+    asked, images = await to_thread.run_sync(_stored_images, runtime, read_remix(form, source.request))
+    idempotency = _idempotency(idempotency_key, f"remix {video_id}", asked)
+    return await _accepted(runtime, caller, asked, images, idempotency, remixed_from=video_id)
+
+
+async def _read_form(request: Request, runtime: Runtime) -> Form:
+    settings = runtime.settings
+    return await read_form(
+        request, max_image_bytes=settings.max_image_bytes, max_body_bytes=settings.max_body_bytes
+    )
+
+
+async def _read_request(request: Request, runtime: Runtime) -> tuple[VideoRequest, dict[str, bytes]]:
+    """The body as a request, and the bytes of its images by sha256."""
+    sent = read_create(await _read_form(request, runtime))
+    if not sent.images:
+        return sent.request, {}
+    decoders: CapacityLimiter = request.app.state.decoders
+    check = partial(check_images, sent.images, max_bytes=runtime.settings.max_image_bytes)
+    described, contents = await to_thread.run_sync(check, limiter=decoders)
+    return sent.request.model_copy(update={"images": described}), contents
+
+
+def _source(runtime: Runtime, caller: Caller, video_id: str) -> VideoRecord:
+    with runtime.db.read() as connection:
+        return get_video(connection, caller.tenant_id, video_id)
+
+
+def _stored_images(runtime: Runtime, asked: VideoRequest) -> tuple[VideoRequest, dict[str, bytes]]:
+    """The request with its images named by sha256, and their bytes from the store."""
+    try:
+        contents = {image.sha256: runtime.store.read(image.key) for image in asked.images}
+    except Missing:
+        raise ApiError(
+            410,
+            "content_missing",
+            "An input image of that video is gone from storage: create a new video and send the image again. "
+            "Nothing was charged.",
+            param="video_id",
+        ) from None
+    renamed = tuple(image.model_copy(update={"key": image.sha256}) for image in asked.images)
+    return asked.model_copy(update={"images": renamed}), contents
+
+
+def _idempotency(key: str | None, operation: str, asked: VideoRequest) -> Idempotency | None:
+    """The key with a fingerprint of the parsed request, in which an image stands as its sha256."""
+    if key is None:
+        return None
+    told = {"operation": operation, "request": asked.model_dump(mode="json")}
+    canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    return Idempotency(key=key, fingerprint=hashlib.sha256(canonical.encode()).hexdigest())
+
+
+async def _accepted(
+    runtime: Runtime,
+    caller: Caller,
+    asked: VideoRequest,
+    images: Mapping[str, bytes],
+    idempotency: Idempotency | None,
+    remixed_from: str | None = None,
+) -> JSONResponse:
+    def take() -> Accepted:
+        return accept(
+            runtime,
+            caller,
+            asked,
+            images,
+            reply=video_object,
+            idempotency=idempotency,
+            remixed_from=remixed_from,
+        )
+
+    try:
+        accepted = await to_thread.run_sync(take)
+    except PlanRefused as error:
+        raise plan_refused(error, asked.model) from None
+    response = _reply(accepted.reply)
+    if accepted.replayed:
+        response.headers["idempotent-replayed"] = "true"
+    return response
+
+
+def _reply(video: dict[str, Any]) -> JSONResponse:
+    wait = poll_after_ms(video, time.time())
+    return JSONResponse(video, headers={} if wait is None else {"openai-poll-after-ms": str(wait)})

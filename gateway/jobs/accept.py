@@ -101,9 +101,10 @@ def accept(
             for image, key in zip(request.images, keys, strict=True):
                 resources.store.put(key, images[image.key])
             with resources.db.write() as connection:
-                body = _insert(
-                    connection, resources, caller, stored, tier, video_id, remixed_from, reply, idempotency
-                )
+                decided = _decide(connection, resources, caller, stored, tier)
+                _insert(connection, resources, caller, stored, decided, tier, video_id, remixed_from)
+                body = reply(get_video(connection, caller.tenant_id, video_id))
+                _remember(connection, caller, idempotency, video_id, body)
         except BaseException:
             for key in keys:
                 resources.store.delete(key)
@@ -159,23 +160,27 @@ def _with_keys(request: VideoRequest, video_id: str) -> tuple[VideoRequest, list
     return request.model_copy(update={"images": tuple(stored)}), [image.key for image in stored]
 
 
+def _decide(
+    connection: sa.Connection, resources: Resources, caller: Caller, request: VideoRequest, tier: str
+) -> Plan:
+    decided = _plan(connection, resources, caller, request, tier, now(), lock_budget=True)
+    if decided.chosen is None:
+        over = any(dropped.code == "over_budget" for dropped in decided.dropped)
+        raise OverBudget(decided) if over else PlanRefused(decided)
+    return decided
+
+
 def _insert(
     connection: sa.Connection,
     resources: Resources,
     caller: Caller,
     request: VideoRequest,
+    decided: Plan,
     tier: str,
     video_id: str,
     remixed_from: str | None,
-    reply: Callable[[VideoRecord], Reply],
-    idempotency: Idempotency | None,
-) -> Reply:
-    at = now()
-    decided = _plan(connection, resources, caller, request, tier, at, lock_budget=True)
-    chosen = decided.chosen
-    if chosen is None:
-        over = any(dropped.code == "over_budget" for dropped in decided.dropped)
-        raise OverBudget(decided) if over else PlanRefused(decided)
+) -> None:
+    chosen, at = decided.candidates[0], now()
     held = max(to_micro_usd(candidate.estimate_usd) for candidate in decided.candidates)
     connection.execute(
         videos.insert().values(
@@ -205,19 +210,23 @@ def _insert(
     )
     hold(connection, Parties(tenant_id=caller.tenant_id, video_id=video_id, attempt_id=attempt_id), held)
     add_event(connection, video_id, "video.queued", model=chosen.model, adapter=chosen.adapter)
-    body = reply(get_video(connection, caller.tenant_id, video_id))
-    if idempotency is not None:
-        connection.execute(
-            idempotency_keys.insert().values(
-                tenant_id=caller.tenant_id,
-                key=idempotency.key,
-                fingerprint=idempotency.fingerprint,
-                video_id=video_id,
-                reply=body,
-                created_at=at,
-            )
+
+
+def _remember(
+    connection: sa.Connection, caller: Caller, idempotency: Idempotency | None, video_id: str, body: Reply
+) -> None:
+    if idempotency is None:
+        return
+    connection.execute(
+        idempotency_keys.insert().values(
+            tenant_id=caller.tenant_id,
+            key=idempotency.key,
+            fingerprint=idempotency.fingerprint,
+            video_id=video_id,
+            reply=body,
+            created_at=now(),
         )
-    return body
+    )
 
 
 _LOCK = threading.Lock()

@@ -128,13 +128,13 @@ def change(
     attempt_id: str,
     *,
     expect: Collection[str],
-    fence: int | None = None,
+    under: int | None = None,
     **values: Any,
 ) -> bool:
-    """Update an attempt that is in one of the expected states (and under this fence); False if it is not."""
+    """Update an attempt in one of the expected states (and ``under`` this fence); False if it is not."""
     condition = (attempts.c.id == attempt_id) & attempts.c.state.in_(expect)
-    if fence is not None:
-        condition &= attempts.c.fence == fence
+    if under is not None:
+        condition &= attempts.c.fence == under
     return connection.execute(attempts.update().where(condition).values(**values)).rowcount == 1
 
 
@@ -145,7 +145,7 @@ def finish(
     *,
     expect: Collection[str],
     outcome: Failed | Stopped | None,
-    fence: int | None = None,
+    under: int | None = None,
     **values: Any,
 ) -> bool:
     """Record that an attempt's work is over and enqueue its settling, in one transaction.
@@ -161,7 +161,7 @@ def finish(
         connection,
         attempt_id,
         expect=expect,
-        fence=fence,
+        under=under,
         state=state,
         next_poll_at=now() + SETTLE_GRACE,
         tries=0,

@@ -18,7 +18,8 @@ def cancel_video(resources: Resources, caller: Caller, video_id: str) -> VideoRe
     """Ask for a video to be stopped; a finished one is returned as it is.
 
     What has not started stops at once. A local render stops within a step. A provider is asked to cancel and
-    watched until it says what became of the job: a video that it finishes all the same is delivered and charged.
+    watched until it says what became of the job: a video that it finishes all the same is delivered and
+    charged.
 
     Raises:
         VideoNotFound: unknown, deleted, or another tenant's.
@@ -30,7 +31,7 @@ def cancel_video(resources: Resources, caller: Caller, video_id: str) -> VideoRe
 
 
 def stop_video(connection: sa.Connection, resources: Resources, video_id: str, reason: str) -> None:
-    """Mark an unfinished video to be stopped, for the caller or its deadline; repeated calls change nothing."""
+    """Mark an unfinished video to be stopped, for the caller or its deadline; once marked it stays so."""
     at = now()
     connection.execute(
         videos.update()

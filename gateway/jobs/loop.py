@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -25,12 +26,23 @@ class IoLoop:
         """Run ``work`` on the loop and wait for what it returns or raises."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
-        """Start ``work`` on the loop; the future is the caller's to cancel and to wait for."""
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop), loop=self._loop)
+    def start(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        """Start ``work`` on the loop; :meth:`cancel` ends it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def cancel(self, started: Future[None]) -> None:
+        """Cancel what :meth:`start` started, and wait for its end."""
+        started.cancel()
+        self.run(_turn())
 
     def close(self) -> None:
         """Stop the loop and its thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _turn() -> None:
+    """Wait until every other task of the loop that was cancelled has ended."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*(task for task in others if task.cancelling()), return_exceptions=True)

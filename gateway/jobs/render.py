@@ -52,7 +52,7 @@ class RenderControl:
         self._written_at = time.monotonic()
         with self._resources.db.write() as connection:
             if change(
-                connection, self._claim.attempt_id, expect=("running",), fence=self._claim.fence, stage=stage
+                connection, self._claim.attempt_id, expect=("running",), under=self._claim.fence, stage=stage
             ):
                 progressed(connection, self._row.video_id, 100 * done // max(total, 1), stage)
 
@@ -167,7 +167,7 @@ def _rendered(
             row.id,
             expect=("running",),
             outcome=None,
-            fence=claim.fence,
+            under=claim.fence,
             source_key=source_key,
             usage=usage.model_dump(mode="json"),
             notes=[*row.notes, *(note.model_dump() for note in asset.notes)],
@@ -192,7 +192,7 @@ def _stopped(resources: Resources, row: sa.Row[Any], claim: Claim, elapsed_ms: i
             row.id,
             expect=("running",),
             outcome=Stopped(),
-            fence=claim.fence,
+            under=claim.fence,
             usage=Usage(device_ms=elapsed_ms).model_dump(mode="json"),
             render_ms=elapsed_ms,
             finished_at=now(),
@@ -201,7 +201,7 @@ def _stopped(resources: Resources, row: sa.Row[Any], claim: Claim, elapsed_ms: i
 
 def _hand_back(connection: sa.Connection, resources: Resources, row: sa.Row[Any], claim: Claim) -> None:
     """This process ends: put the attempt back where another finds it."""
-    if change(connection, row.id, expect=("running",), fence=claim.fence, state="planned"):
+    if change(connection, row.id, expect=("running",), under=claim.fence, state="planned"):
         resources.enqueuer.enqueue(
             connection,
             workflow=RENDER,
@@ -219,7 +219,7 @@ def _failed(resources: Resources, row: sa.Row[Any], claim: Claim, error: Excepti
             row.id,
             expect=("running",),
             outcome=_outcome(error),
-            fence=claim.fence,
+            under=claim.fence,
             operator_detail=getattr(error, "operator_detail", f"{type(error).__name__}: {error}"),
             usage=Usage(device_ms=elapsed_ms).model_dump(mode="json"),
             render_ms=elapsed_ms,

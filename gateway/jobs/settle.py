@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -75,16 +75,12 @@ def _deliver(resources: Resources, row: sa.Row[Any]) -> None:
 
 def _fetch_and_store(resources: Resources, row: sa.Row[Any], folder: Path) -> Delivery:
     begun = time.monotonic()
-    path = (
-        resources.store.path(row.source_key)
-        if row.source_key
-        else _fetch(resources, row, folder / "clip.mp4")
-    )
+    store = resources.store
+    path = store.path(row.source_key) if row.source_key else _fetch(resources, row, folder / "clip.mp4")
     fetched = time.monotonic()
     facts = probe(path)
     key = row.source_key or f"videos/{row.video_id}/{row.id}.mp4"
     stem = key.removesuffix(".mp4")
-    store = resources.store
     files = [
         ("video", "video/mp4", store.put(key, path)),
         ("thumbnail", "image/webp", store.put(f"{stem}-thumbnail.webp", thumbnail(path))),
@@ -102,9 +98,12 @@ def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
     adapter = resources.registry.remote(row.adapter)
     ticket = Ticket.model_validate(row.ticket)
     url = (row.snapshot or {}).get("url")
-    if url is None and not isinstance(adapter, StreamsContent):
+    if url is not None:
+        source: str | AsyncIterator[bytes] = str(url)
+    elif isinstance(adapter, StreamsContent):
+        source = adapter.content(ticket)
+    else:
         raise BrokenVideo("the provider named no place to fetch the video from")
-    source = url if url is not None or not isinstance(adapter, StreamsContent) else adapter.content(ticket)
     resources.io.run(
         fetch_result(
             source,
@@ -198,7 +197,7 @@ def _broken(resources: Resources, row: sa.Row[Any], error: BrokenVideo) -> None:
             row.id,
             expect=("fetching",),
             outcome=outcome,
-            fence=row.fence,
+            under=row.fence,
             operator_detail=str(error),
         )
 
@@ -219,4 +218,4 @@ def _try_again(resources: Resources, row: sa.Row[Any], error: Exception) -> None
         billed=True,
     )
     with resources.db.write() as connection:
-        finish(connection, resources, row.id, expect=("fetching",), outcome=outcome, fence=row.fence)
+        finish(connection, resources, row.id, expect=("fetching",), outcome=outcome, under=row.fence)

@@ -63,7 +63,7 @@ def submit(resources: Resources, attempt_id: str) -> None:
             ticket = _send(resources, adapter, job)
     except (Refused, Unavailable, Gone) as error:
         _refused(resources, row, claim, error)
-    except Exception as error:  # anything else proves nothing: the provider may have taken the job
+    except Exception as error:  # noqa: BLE001  # anything else leaves it open: it may have been taken
         _unknown(resources, row, claim, error)
     else:
         _submitted(resources, row, claim, ticket)
@@ -146,7 +146,7 @@ def adopt(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: in
         connection,
         row.id,
         expect=("submitting", "outcome_unknown"),
-        fence=fence,
+        under=fence,
         state="submitted",
         ticket=ticket.model_dump(mode="json"),
         submitted_at=at,
@@ -160,7 +160,7 @@ def adopt(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: in
 
 
 def _unknown(resources: Resources, row: sa.Row[Any], claim: Claim, error: Exception) -> None:
-    """Nobody knows whether the provider took it: the watcher looks it up, where it can, until its deadline."""
+    """Nobody knows whether the provider took it: the watcher looks it up, where that can be done."""
     detail = error.operator_detail if isinstance(error, ProviderError) else f"{type(error).__name__}: {error}"
     log.warning("attempt %s: outcome unknown: %s", row.id, detail)
     with resources.db.write() as connection:
@@ -168,7 +168,7 @@ def _unknown(resources: Resources, row: sa.Row[Any], claim: Claim, error: Except
             connection,
             row.id,
             expect=("submitting",),
-            fence=claim.fence,
+            under=claim.fence,
             state="outcome_unknown",
             error_code=OutcomeUnknown.code,
             error_message="The provider may or may not have taken the job.",
@@ -198,7 +198,7 @@ def _refused(
             row.id,
             expect=("submitting",),
             outcome=outcome,
-            fence=claim.fence,
+            under=claim.fence,
             operator_detail=detail,
             finished_at=now(),
         )

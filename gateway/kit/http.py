@@ -34,6 +34,8 @@ from gateway.spec import (
     UnexpectedReply,
 )
 
+__all__ = ["Client", "Response", "UnsafeUrl", "client", "download", "json_object", "translating"]
+
 Client: TypeAlias = httpx.AsyncClient
 Response: TypeAlias = httpx.Response
 
@@ -101,7 +103,8 @@ def translating(provider: str, *, creating: bool) -> Iterator[None]:
 
     ``creating`` says that the call creates a job, so that trouble after it was sent is ``OutcomeUnknown``:
     a connection that failed, and any 4xx but 408 and 499, prove that nothing was created; a lost answer,
-    408, 499 and any 5xx do not. On other calls the same trouble is ``Unavailable``.
+    408, 499 and any 5xx do not. On other calls the same trouble is ``Unavailable``, and a 400 is no fault of
+    the caller's input but an ``UnexpectedReply``.
 
     Raises:
         BadRequest, NotAuthorised, OutOfCredit, RateLimited, Unavailable, OutcomeUnknown, UnexpectedReply: as
@@ -120,10 +123,11 @@ def translating(provider: str, *, creating: bool) -> Iterator[None]:
     except httpx.DecodingError as error:
         raise UnexpectedReply(
             f"{provider} answered with something that is not its documented JSON.",
-            operator_detail=f"{provider}: the answer is not a JSON object{_where(error)}.",
+            operator_detail=f"{provider}: the answer is not a JSON object{_where(error)}."
+            + (" The job may have been created and may be billed." if creating else ""),
         ) from None
     except httpx.HTTPError as error:
-        raise _lost(provider, f"{type(error).__name__}{_where(error)}", creating) from None
+        raise _lost(provider, f"{provider}: {type(error).__name__}{_where(error)}", creating) from None
 
 
 def _of_status(provider: str, response: Response, creating: bool) -> ProviderError:
@@ -147,11 +151,9 @@ def _of_status(provider: str, response: Response, creating: bool) -> ProviderErr
                 operator_detail=operator,
                 retry_after=retry_after(response.headers.get("retry-after"), datetime.now(UTC)),
             )
-        case 408 | 499:
+        case _ if status in (408, 499) or status >= 500:
             return _lost(provider, operator, creating)
-        case _ if status >= 500:
-            return _lost(provider, operator, creating)
-        case _ if status >= 400:
+        case _ if status >= 400 and creating:
             return BadRequest(
                 f"{provider} refused the request (HTTP {status}); {unharmed}.", operator_detail=operator
             )

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -209,7 +208,7 @@ def store_errors(where: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise StoreFull(
                 "the gateway's storage is full: the file was not stored, try again later",
-                operator_detail=f"no space for files in {where} ({_free(where)}; {error.strerror}): "
+                operator_detail=f"no space for files in {where} ({error.strerror}): "
                 "delete videos, enlarge the disk or raise the quota",
             ) from error
         raise StoreError(
@@ -243,10 +242,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _free(where: Path) -> str:
-    try:
-        return f"{shutil.disk_usage(where).free:,} bytes free"
-    except OSError:
-        return "free space unknown"

@@ -95,9 +95,10 @@ def pick_size(request: VideoRequest, card: ModelCard, offer: Offer | None = None
     """
     if isinstance(card.sizes, SizeBounds):
         return _size_in_bounds(request, card, card.sizes)
-    only = _limits(offer).resolutions
-    sets = {name: sizes for name, sizes in card.sizes.items() if sizes and (not only or name in only)}
-    return _listed_size(request, card, sets, card.id if offer is None else offer.id)
+    if offer is None or not offer.limits.resolutions:
+        return _listed_size(request, card, card.sizes, card.id)
+    sets = {name: sizes for name, sizes in card.sizes.items() if name in offer.limits.resolutions}
+    return _listed_size(request, card, sets, offer.id)
 
 
 def _listed_size(request: VideoRequest, card: ModelCard, sets: Sets, who: str) -> str:
@@ -115,7 +116,7 @@ def _listed_size(request: VideoRequest, card: ModelCard, sets: Sets, who: str) -
         if any(request.size in sizes for sizes in sets.values()):
             return request.size
         raise Excluded("size_unsupported", f"what else was asked allows {_words(sets)}, not {request.size}")
-    return _nearest(_target_ratio(request, card), card, sets)
+    return _nearest(request, card, sets, who)
 
 
 def _of_ratio(asked: str, sets: Sets, who: str) -> Sets:
@@ -130,13 +131,16 @@ def _of_ratio(asked: str, sets: Sets, who: str) -> Sets:
     return fitting
 
 
-def _nearest(ratio: float, card: ModelCard, sets: Sets) -> str:
-    """The size of that shape in the default size's resolution, or in the first that can be had."""
+def _nearest(request: VideoRequest, card: ModelCard, sets: Sets, who: str) -> str:
+    """The size of the wanted shape in the default size's resolution, or in the first that can be had."""
     usual = card.resolution_of(card.default_size)
     sizes = sets[usual] if usual is not None and usual in sets else next(iter(sets.values()), ())
     if not sizes:
-        raise Excluded("resolution_unsupported", f"no resolution of {card.id} can be had here")
-    return min(sizes, key=lambda size: (_apart(_ratio(size), ratio), size != card.default_size))
+        raise Excluded("resolution_unsupported", f"{who} passes on no resolution that {card.id} makes")
+    ratio = _target_ratio(request, card)
+    if card.default_size in sizes and ratio == _ratio(card.default_size):
+        return card.default_size
+    return min(sizes, key=lambda size: _apart(_ratio(size), ratio))
 
 
 def _target_ratio(request: VideoRequest, card: ModelCard) -> float:

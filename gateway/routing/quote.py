@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from gateway.catalog.prices import (
     MissingPrice,
@@ -20,9 +20,10 @@ from gateway.spec import ModelCard, Offer, Output, Preset, Usage, VideoRequest
 ENOUGH_RENDERS = 3
 """From so many measured renders on, their median counts for more than the card's reference time."""
 
+NOTHING_USED_YET = Usage()
 
-@dataclass(frozen=True, kw_only=True)
-class Quote:
+
+class Quote(NamedTuple):
     """``estimate_usd`` is rounded to micro-dollars; ``eta_ms`` is None where nothing is known."""
 
     estimate_usd: Decimal
@@ -46,7 +47,8 @@ def make_quote(
         )
         if terms.unit == "device_second" and own_ms is None:
             raise Excluded("no_estimate", f"{offer.id} has neither a measured nor a reference time")
-        micro_usd = to_micro_usd(cost(terms, output, Usage(device_ms=own_ms)))
+        usage = Usage(device_ms=own_ms) if terms.unit == "device_second" else NOTHING_USED_YET
+        micro_usd = to_micro_usd(cost(terms, output, usage))
     except MissingPrice as missing:
         raise Excluded("no_price", f"{offer.id}: {missing.reason}") from missing
     quote = Quote(

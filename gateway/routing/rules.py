@@ -1,6 +1,6 @@
 """The hard rules, in the order in which they are asked; the first that fails is the reason given.
 
-After a card's or an offer's rules comes what :mod:`gateway.routing.output` cannot resolve (size, duration), and
+After a card's or an offer's rules comes what :mod:`gateway.routing.output` cannot resolve (size, duration),
 after a preset's what :mod:`gateway.routing.quote` cannot price or does not find within the limits.
 """
 
@@ -65,6 +65,8 @@ def _card_task(request: VideoRequest, card: ModelCard, today: date) -> None:
 
 
 def _card_images(request: VideoRequest, card: ModelCard, today: date) -> None:
+    if not request.images:
+        return
     takes = card.images
     allowed = {
         "first_frame": int(takes.first_frame),

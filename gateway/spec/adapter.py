@@ -139,7 +139,7 @@ class LocalAdapter(_Adapter):
 
     def prepare(self, device: Device) -> None:
         """Called once when a slot starts, before its first job: import and load what takes long."""
-        return None
+        return
 
     @abstractmethod
     def render(self, job: Job, device: Device, control: Control) -> Asset:

@@ -37,7 +37,7 @@ _LARGEST_CLIP = 64 * 1024 * 1024
 
 
 class World(Protocol):
-    """A fake upstream in the test's hand. Each order holds for the jobs that are made and submitted after it."""
+    """A fake upstream in the test's hand; each order holds for the jobs made and submitted after it."""
 
     origins: Collection[str]
     """Where results may be fetched from though it is no public address: the fake's own origin."""

@@ -114,7 +114,8 @@ def test_a_full_disk_keeps_nothing_and_says_what_to_do(
         patch.setattr(os, call, full)
         with pytest.raises(StoreFull) as caught:
             store.put("a/b", b"x" * 5000)
-    assert "bytes free" in caught.value.operator_detail
+    assert f"no space for files in {store.root}" in caught.value.operator_detail
+    assert "enlarge the disk" in caught.value.operator_detail
     assert str(store.root) not in caught.value.caller_detail
     assert files(store) == []
     assert store.put("a/b", b"x").bytes == 1

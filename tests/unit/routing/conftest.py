@@ -110,7 +110,7 @@ class World:
 
     def wan(self, model: str, tasks: list[str], *, tiny: bool = False) -> ModelCard:
         presets = [self.preset("official", "800")]
-        if "a14b" in model and not tiny:
+        if not tiny:
             presets.append(self.preset("fast", "70", fast=True))
         return self.card(
             model,

@@ -74,7 +74,11 @@ def test_a_card_rule_is_reported_once(world, one, asked, fields, code, words):
     [
         (["first_frame"], {}, "takes no image; 1 first_frame was given"),
         (["first_frame", "last_frame"], {"first_frame": True}, "takes 1 first_frame; 1 last_frame"),
-        (["reference"] * 3, {"first_frame": True, "references": 2}, "1 first_frame, 2 reference; 3 reference"),
+        (
+            ["reference"] * 3,
+            {"first_frame": True, "references": 2},
+            "1 first_frame, 2 reference; 3 reference",
+        ),
     ],
 )
 def test_image_roles(world, one, roles, images, words):
@@ -205,7 +209,8 @@ def test_the_first_rule_that_fails_speaks_for_the_others(world):
 
 def test_each_preset_has_its_own_reason(world):
     card = world.card(
-        "one", world.local_offer("one", world.preset("official", "800"), world.preset("fast", "70", fast=True))
+        "one",
+        world.local_offer("one", world.preset("official", "800"), world.preset("fast", "70", fast=True)),
     )
     decided = plan(world.request(model="one", deadline=100), world.facts(card))
     assert [c.preset for c in decided.candidates] == ["fast"]

@@ -118,7 +118,10 @@ def test_knobs_a_model_lacks_are_noted(serve):
 @pytest.mark.parametrize(
     ("lifecycle", "words"),
     [
-        ({"retires_not_before": "2026-11-17", "successor": "two"}, "on 2026-11-17 or later; its successor is two"),
+        (
+            {"retires_not_before": "2026-11-17", "successor": "two"},
+            "on 2026-11-17 or later; its successor is two",
+        ),
         ({"retires_not_before": "2026-08-01", "announced": "2026-12-01"}, "on 2026-08-01 or later"),
         ({"retired_on": "2026-09-02"}, "on 2026-09-02"),
         ({"retired_on": "2026-09-02", "announced": "2026-09-02"}, None),

@@ -43,7 +43,11 @@ def cards(world):
         (BestQuality(), {}, ["fine", "quick", "cheap", "unknown", "a-test"]),
         (Weighted(), {"speed": 0, "quality": 0}, ["cheap", "quick", "unknown", "fine", "a-test"]),
         (Weighted(), {"price": 0, "quality": "0"}, ["quick", "fine", "cheap", "unknown", "a-test"]),
-        (Weighted(), {"price": "0.1", "speed": "0", "quality": 3}, ["fine", "quick", "cheap", "unknown", "a-test"]),
+        (
+            Weighted(),
+            {"price": "0.1", "speed": "0", "quality": 3},
+            ["fine", "quick", "cheap", "unknown", "a-test"],
+        ),
         (Weighted(), {}, ["quick", "fine", "cheap", "unknown", "a-test"]),
     ],
 )

@@ -1,0 +1,68 @@
+"""The app: routes, errors and the edge, put together around a runtime."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
+
+from gateway.api import content, events, health, models, usage, videos
+from gateway.api.auth import authenticate
+from gateway.api.edge import Edge
+from gateway.api.errors import HANDLERS
+from gateway.api.schemas import ErrorReply
+from gateway.jobs.runtime import Runtime
+
+PUBLIC_ROUTES = frozenset({("GET", "/livez"), ("GET", "/readyz"), ("GET", "/openapi.json")})
+"""What answers without a key (a HEAD counts as its GET); every other route depends on ``authenticate``."""
+
+IMAGE_DECODERS = 2
+"""Images decoded at once: the largest that is allowed takes a few hundred MB while it is."""
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """The ASGI app over an opened runtime; starting and closing the runtime is the caller's.
+
+    Raises:
+        RuntimeError: a route is neither public nor behind a key.
+    """
+    app = FastAPI(
+        title="Reelgate",
+        version=version("reelgate"),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}},
+    )
+    app.state.runtime = runtime
+    app.state.decoders = CapacityLimiter(IMAGE_DECODERS)
+    for module in (health, models, videos, content, events, usage):
+        app.include_router(module.router)
+    for kind in HANDLERS:
+        app.add_exception_handler(kind, _told)
+    app.add_middleware(Edge, max_body_bytes=runtime.settings.max_body_bytes)
+    exposed = unguarded_routes(app)
+    if exposed:
+        raise RuntimeError(f"routes without authentication: {exposed}; add Authenticated, or list as public")
+    return app
+
+
+def unguarded_routes(app: FastAPI) -> list[tuple[str, str]]:
+    """Routes (method, path) that need no key and are not listed in PUBLIC_ROUTES."""
+    found = []
+    for route in iter_route_contexts(app.routes):
+        dependant = getattr(route, "dependant", None)
+        guarded = dependant is not None and any(d.call is authenticate for d in dependant.dependencies)
+        for method in sorted(getattr(route, "methods", None) or {"ANY"}):
+            listed = ("GET" if method == "HEAD" else method, getattr(route, "path", "")) in PUBLIC_ROUTES
+            if not guarded and not listed:
+                found.append((method, getattr(route, "path", "")))
+    return found
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    tell = next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)
+    return tell(error, request).response()

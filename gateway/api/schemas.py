@@ -1,0 +1,95 @@
+"""What the OpenAPI document says of bodies: derived from the models that check them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from gateway.api.video_object import Video
+from gateway.api.wire import ImageFields
+from gateway.spec import VideoRequest
+
+
+class VideoList(BaseModel):
+    """One page; ``last_id`` is the next page's ``after``."""
+
+    object: Literal["list"] = "list"
+    data: list[Video]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class DeletedVideo(BaseModel):
+    """The answer to a delete."""
+
+    id: str
+    deleted: Literal[True] = True
+    object: Literal["video.deleted"] = "video.deleted"
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong, and what to do."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorReply(BaseModel):
+    """OpenAI's envelope; a 402 and a 422 carry the whole ``plan`` beside ``error``."""
+
+    error: ErrorDetail
+
+
+def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
+    """The schema with every ``$ref`` replaced by what it names."""
+    if isinstance(node, list):
+        return [_inlined(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _inlined(definitions[node["$ref"].rsplit("/", 1)[1]], definitions)
+    return {key: _inlined(value, definitions) for key, value in node.items()}
+
+
+def _create_schema() -> dict[str, Any]:
+    request, images = VideoRequest.model_json_schema(), ImageFields.model_json_schema()
+    plain = {name: schema for name, schema in request["properties"].items() if name != "images"}
+    pictures = _inlined(images["properties"], images["$defs"])
+    return {
+        "type": "object",
+        "required": ["prompt"],
+        "additionalProperties": False,
+        "properties": {**plain, **pictures},
+    }
+
+
+def _as_form(schema: dict[str, Any]) -> dict[str, Any]:
+    files = {name: {"type": "string", "format": "binary"} for name in ("input_reference", "last_frame")}
+    return {**schema, "properties": {**schema["properties"], **files}}
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": _as_form(schema)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+CREATE_BODY = _body(_create_schema())
+REMIX_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["prompt"],
+                    "additionalProperties": False,
+                    "properties": {"prompt": VideoRequest.model_json_schema()["properties"]["prompt"]},
+                }
+            }
+        },
+    }
+}

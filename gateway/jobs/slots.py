@@ -1,0 +1,102 @@
+"""Device slots: one worker process each, started again when it dies, gone when its parent is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+
+from gateway.settings import Settings
+from gateway.spec import Device
+
+RESTART_AFTER_S = 0.5
+RESTART_AT_MOST_S = 30.0
+STEADY_S = 30.0
+"""A worker that lived this long starts its back-off anew."""
+
+log = logging.getLogger(__name__)
+
+
+def devices_of(settings: Settings) -> list[Device]:
+    """Every slot of every pool."""
+    return [
+        Device(pool=name, slot=number, kind=kind)
+        for name, pool in settings.pools.items()
+        for number, kind in enumerate(pool.devices)
+    ]
+
+
+class SlotProcess:
+    """Keeps one worker process alive until :meth:`stop`."""
+
+    def __init__(self, settings: Settings, device: Device, supervisor: str) -> None:
+        self._device = device
+        self._task = json.dumps(
+            {
+                "settings": settings.model_dump(mode="json", exclude={"key_pepper"}),
+                "device": device.model_dump(),
+                "supervisor": supervisor,
+            }
+        )
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(
+            target=self._keep, name=f"slot-{device.pool}-{device.slot}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start the process, and the thread that keeps it."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the process to hand its job back and end; kill it if it does not."""
+        self._stopping.set()
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                log.warning("slot %s did not end in time and is killed", self._name)
+                process.kill()
+        self._thread.join()
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id while it lives."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def _name(self) -> str:
+        return f"{self._device.pool}/{self._device.slot} ({self._device.kind})"
+
+    def _keep(self) -> None:
+        wait = RESTART_AFTER_S
+        while not self._stopping.is_set():
+            begun = time.monotonic()
+            code = self._run_once()
+            if self._stopping.is_set():
+                return
+            log.error("the worker of slot %s died (exit status %s); a new one is started", self._name, code)
+            wait = (
+                RESTART_AFTER_S if time.monotonic() - begun > STEADY_S else min(wait * 2, RESTART_AT_MOST_S)
+            )
+            self._stopping.wait(wait)
+
+    def _run_once(self) -> int:
+        # the settings travel by stdin, not in the arguments, which every user of the machine can read;
+        # stdin then stays open, and its end tells the worker that this process is gone
+        self._process = process = subprocess.Popen(
+            [sys.executable, "-m", "gateway.jobs.worker"], stdin=subprocess.PIPE, text=True
+        )
+        assert process.stdin is not None
+        with process.stdin as pipe:
+            try:
+                pipe.write(self._task + "\n")
+                pipe.flush()
+            except BrokenPipeError:
+                log.error("the worker of slot %s ended before it had its settings", self._name)
+            return process.wait()

@@ -1,0 +1,221 @@
+"""Watch: the loop over attempts that wait for something, by when they are due.
+
+Ten thousand live jobs at providers are ten thousand rows here, not ten thousand sleeping workflows. Looks
+leave no trace in the durable engine; a snapshot is stored only when it changed. The same loop ends what is
+past its deadline, looks up submits whose answer was lost, and enqueues settlings that did not come through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.db import now
+from gateway.db.tables import attempts, videos
+from gateway.jobs.attempts import REMOTE_LIVE, SETTLE_GRACE, change, enqueue_settle, finish, load
+from gateway.jobs.control import stop_video
+from gateway.jobs.observe import give_up, observe
+from gateway.jobs.resources import Resources
+from gateway.jobs.submit import adopt, look_up
+from gateway.jobs.work import Gone, build_job
+from gateway.spec import (
+    OutcomeUnknown,
+    PollsMany,
+    ProviderError,
+    RemoteAdapter,
+    Snapshot,
+    Stopped,
+    Ticket,
+    UnexpectedReply,
+)
+
+TICK_S = 0.25
+BATCH = 200
+LEASE = timedelta(seconds=60)
+"""For how long a row that is being looked at is not claimed again."""
+
+PER_ACCOUNT = 16
+OVERTIME = timedelta(hours=1)
+"""How long after its deadline a job that does not end is still watched."""
+
+LOCAL_OVERTIME = timedelta(minutes=5)
+BACKOFF_LONGEST = timedelta(seconds=60)
+log = logging.getLogger(__name__)
+
+Row = sa.Row[Any]  # an attempt with what its story needs of its video; see attempts.load
+
+
+class Watcher:
+    """Watches all attempts of this gateway; runs on the process's I/O loop."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._limits: dict[tuple[str, str], asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(PER_ACCOUNT)
+        )
+        self._looks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        try:
+            while True:
+                await self._tick()
+                await asyncio.sleep(TICK_S)
+        finally:
+            for look in self._looks:
+                look.cancel()
+            await asyncio.gather(*self._looks, return_exceptions=True)
+
+    async def _tick(self) -> None:
+        try:
+            await asyncio.to_thread(self._sweep)
+            rows = await asyncio.to_thread(self._claim_due)
+        except sa.exc.SQLAlchemyError:
+            log.exception("the watcher could not read or claim what is due; it tries again")
+            return
+        by_account: dict[tuple[str, str], list[Row]] = defaultdict(list)
+        for row in rows:
+            if row.state in ("fetching", "failed", "cancelled"):
+                await asyncio.to_thread(self._settle_again, row)
+            else:
+                by_account[row.adapter, row.account].append(row)
+        for account, due in by_account.items():
+            self._look_at(account, due)
+
+    def _look_at(self, account: tuple[str, str], due: list[Row]) -> None:
+        adapter = self._resources.registry.adapters.get(account[0])
+        batched = [row for row in due if isinstance(adapter, PollsMany) and row.state in REMOTE_LIVE]
+        groups = [[row] for row in due if row not in batched] + ([batched] if batched else [])
+        for group in groups:
+            task = asyncio.create_task(self._look(account, group))
+            self._looks.add(task)
+            task.add_done_callback(self._looks.discard)
+
+    async def _look(self, account: tuple[str, str], rows: list[Row]) -> None:
+        async with self._limits[account]:
+            try:
+                if rows[0].state == "outcome_unknown":
+                    await self._look_up(rows[0])
+                else:
+                    await self._poll(rows)
+            except Exception:  # one look's fault must not end the watch; the lease brings the rows back
+                log.exception("looking at %s failed", ", ".join(row.id for row in rows))
+
+    async def _poll(self, rows: list[Row]) -> None:
+        adapter = self._resources.registry.remote(rows[0].adapter)
+        for row in rows:
+            if row.stop_requested_at is not None and row.cancel_sent_at is None:
+                await self._cancel(adapter, row)
+        seen = await _snapshots(adapter, rows)
+        for row, snapshot in zip(rows, seen, strict=True):
+            if isinstance(snapshot, ProviderError):
+                await asyncio.to_thread(self._put_off, row, snapshot)
+            else:
+                await asyncio.to_thread(observe, self._resources, row.id, snapshot)
+
+    async def _cancel(self, adapter: RemoteAdapter, row: Row) -> None:
+        try:
+            accepted = await adapter.cancel(Ticket.model_validate(row.ticket))
+            log.info("attempt %s: the provider %s the cancel", row.id, "accepted" if accepted else "declined")
+        except ProviderError as error:
+            log.warning("attempt %s: cancel failed: %s", row.id, error.operator_detail)
+            return  # sent again with the next look
+        with self._resources.db.write() as connection:
+            change(connection, row.id, expect=REMOTE_LIVE, cancel_sent_at=now())
+
+    async def _look_up(self, row: Row) -> None:
+        try:
+            job = build_job(self._resources, row)
+            ticket = await look_up(self._resources.registry.remote(row.adapter), job)
+        except (OutcomeUnknown, Gone) as error:
+            await asyncio.to_thread(self._put_off, row, error)
+        else:
+            with self._resources.db.write() as connection:
+                adopt(connection, row, ticket, fence=row.fence)
+
+    def _put_off(self, row: Row, error: Exception) -> None:
+        """A look failed: come back later, or give up long after the deadline."""
+        with self._resources.db.write() as connection:
+            known = row.state != "outcome_unknown"
+            if now() > row.deadline_at + (OVERTIME if known else timedelta(0)):
+                give_up(connection, load(connection, row.id))
+                return
+            wait = min(timedelta(seconds=1) * 2 ** min(row.tries, 10), BACKOFF_LONGEST)
+            detail = error.operator_detail if isinstance(error, ProviderError) else str(error)
+            change(
+                connection,
+                row.id,
+                expect=(*REMOTE_LIVE, "outcome_unknown"),
+                next_poll_at=now() + wait,
+                tries=row.tries + 1,
+                operator_detail=detail,
+            )
+
+    def _settle_again(self, row: Row) -> None:
+        with self._resources.db.write() as connection:
+            tries = row.tries + 1
+            if change(
+                connection, row.id, expect=(row.state,), tries=tries, next_poll_at=now() + SETTLE_GRACE
+            ):
+                enqueue_settle(connection, self._resources, row.id, tries)
+
+    def _claim_due(self) -> Sequence[Row]:
+        at = now()
+        due = sa.select(attempts.c.id, attempts.c.next_poll_at).where(attempts.c.next_poll_at <= at)
+        with self._resources.db.read() as connection:
+            found = connection.execute(due.order_by(attempts.c.next_poll_at).limit(BATCH)).all()
+        if not found:
+            return []
+        with self._resources.db.write() as connection:
+            return [load(connection, row.id) for row in found if _claim(connection, row, at)]
+
+    def _sweep(self) -> None:
+        """Stop what is past its deadline."""
+        at = now()
+        late = videos.c.status.in_(("queued", "in_progress")) & (videos.c.deadline_at < at)
+        with self._resources.db.read() as connection:
+            overdue = connection.execute(
+                sa.select(videos.c.id).where(late, videos.c.stop_requested_at.is_(None))
+            ).all()
+            stuck = connection.execute(
+                sa.select(attempts.c.id)
+                .join(videos, videos.c.id == attempts.c.video_id)
+                .where(
+                    attempts.c.kind == "local",
+                    attempts.c.state == "running",
+                    videos.c.deadline_at < at - LOCAL_OVERTIME,
+                )
+            ).all()
+        if not overdue and not stuck:
+            return
+        with self._resources.db.write() as connection:
+            for row in overdue:
+                stop_video(connection, self._resources, row.id, "deadline")
+            for row in stuck:
+                finish(connection, self._resources, row.id, expect=("running",), outcome=Stopped())
+
+
+def _claim(connection: sa.Connection, row: sa.Row[str, datetime], at: datetime) -> bool:
+    mine = (attempts.c.id == row.id) & (attempts.c.next_poll_at == row.next_poll_at)
+    return connection.execute(attempts.update().where(mine).values(next_poll_at=at + LEASE)).rowcount == 1
+
+
+async def _snapshots(adapter: RemoteAdapter, rows: list[Row]) -> Sequence[Snapshot | ProviderError]:
+    tickets = [Ticket.model_validate(row.ticket) for row in rows]
+    try:
+        if isinstance(adapter, PollsMany):
+            return await adapter.poll_many(tickets)
+        return [await adapter.poll(ticket) for ticket in tickets]
+    except ProviderError as error:
+        return [error] * len(rows)
+    except Exception as error:
+        log.exception("adapter %s raised on a poll", adapter.name)
+        return [
+            UnexpectedReply("the adapter failed", operator_detail=f"{type(error).__name__}: {error}")
+        ] * len(rows)
