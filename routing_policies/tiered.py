@@ -21,16 +21,16 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 from typing_extensions import override
 
-from gateway.spec import Candidate, Note, Ordered, Policy, PolicyInput, Preset
+from gateway.spec import Candidate, Note, Offer, Ordered, Policy, PolicyInput, Preset
 from routing_policies._rank import because, problems
-from routing_policies._slots import Options, SlotName
+from routing_policies._slots import Entry, Options, SlotName
 
 WHY: Mapping[SlotName, str] = {
     "preview": "the mode is preview",
     "basic": "the tier is the lowest",
     "audio": "sound is asked for",
     "premium": "premium quality is asked for",
-    "default": "no other rule applies, or none could serve",
+    "default": "nothing asks for another slot",
 }
 
 
@@ -46,7 +46,7 @@ class Tiered(Policy):
         options = Options.model_validate(dict(given.options))
         chain = _chain(given)
         for slot in chain:
-            found = _listed(given, options, slot, candidates)
+            found = _listed(given, options.entries(slot, given.request.task), slot, chain[0], candidates)
             if found:
                 notes = tuple(_notes(given, chain[0], slot, found[0]))
                 return Ordered(candidates=found, branch=chain[0], notes=notes)
@@ -81,14 +81,18 @@ def _chain(given: PolicyInput) -> tuple[SlotName, ...]:
 
 
 def _listed(
-    given: PolicyInput, options: Options, slot: SlotName, candidates: Sequence[Candidate]
+    given: PolicyInput,
+    entries: Sequence[Entry],
+    slot: SlotName,
+    branch: SlotName,
+    candidates: Sequence[Candidate],
 ) -> tuple[Candidate, ...]:
     """The slot's entries that can serve the request, in the slot's order."""
-    entries = options.entries(slot, given.request.task)
+    why = WHY[branch] if slot == branch else f"the {branch} slot cannot serve this"
     found: dict[tuple[str, str], Candidate] = {}
     for place, entry in enumerate(entries, 1):
         own = [c for c in candidates if c.model == entry.model and entry.preset in (None, c.preset)]
-        reason = f"choice {place} of {len(entries)} in the {slot} slot: {WHY[slot]}"
+        reason = f"choice {place} of {len(entries)} in the {slot} slot: {why}"
         for candidate in sorted(own, key=lambda c: _place(given, c)):
             found.setdefault((candidate.offer, candidate.preset), because(candidate, reason))
     return tuple(found.values())
@@ -110,7 +114,7 @@ def _order_named(given: PolicyInput, candidates: Sequence[Candidate]) -> Ordered
     preview = given.request.mode == "preview"
 
     def place(candidate: Candidate) -> tuple[Any, ...]:
-        return preview and not _preset(given, candidate)[1].fast, *_place(given, candidate)
+        return preview and not _preset(given, candidate).fast, *_place(given, candidate)
 
     ordered = sorted(candidates, key=place)
     reason = "the named model" + (", fast presets first: the mode is preview" if preview else "")
@@ -118,15 +122,15 @@ def _order_named(given: PolicyInput, candidates: Sequence[Candidate]) -> Ordered
 
 
 def _place(given: PolicyInput, candidate: Candidate) -> tuple[Any, ...]:
-    """In the card's order of presets; where several offers have one, the cheapest first."""
-    return _preset(given, candidate)[0], candidate.estimate_usd, candidate.offer
+    """In the card's order of presets; where several offers have one, the cheapest, then the card's order."""
+    place, offer = _offer(given, candidate)
+    return offer.presets.index(_preset(given, candidate)), candidate.estimate_usd, place
 
 
-def _preset(given: PolicyInput, candidate: Candidate) -> tuple[int, Preset]:
-    return next(
-        (index, preset)
-        for offer in given.cards[candidate.model].offers
-        if offer.id == candidate.offer
-        for index, preset in enumerate(offer.presets)
-        if preset.name == candidate.preset
-    )
+def _preset(given: PolicyInput, candidate: Candidate) -> Preset:
+    return next(preset for preset in _offer(given, candidate)[1].presets if preset.name == candidate.preset)
+
+
+def _offer(given: PolicyInput, candidate: Candidate) -> tuple[int, Offer]:
+    offers = enumerate(given.cards[candidate.model].offers)
+    return next((place, offer) for place, offer in offers if offer.id == candidate.offer)

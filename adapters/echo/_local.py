@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from threading import Event
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 from typing_extensions import override
 
-from adapters.echo._draw import Frame, draw, drawing_of, first_frame_of
+from adapters.echo._drawing import drawing_of, first_frame_of
 from adapters.echo._fate import meets
 from gateway.kit.options import read_options
 from gateway.kit.video import write_mp4
@@ -26,6 +26,9 @@ from gateway.spec import (
     Usage,
     Value,
 )
+
+if TYPE_CHECKING:  # numpy and Pillow are loaded by the first render, not by every command of the CLI
+    from adapters.echo._draw import Frame
 
 Accident = Literal["none", "render", "oom"]
 
@@ -50,6 +53,8 @@ class EchoLocal(LocalAdapter):
 
     @override
     def render(self, job: Job, device: Device, control: Control) -> Asset:
+        from adapters.echo._draw import draw
+
         asked = read_options(job, LocalOptions)
         options = self._settings.model_copy(update=asked.model_dump(exclude_unset=True))
         started = time.monotonic()
@@ -84,7 +89,7 @@ def _simulate_work(seconds: float, control: Control) -> None:
     until = time.monotonic() + seconds
     idle = Event()
     while True:
-        if False:
+        if control.cancelled():
             raise Cancelled("The render was stopped on request; it is not charged.")
         left = until - time.monotonic()
         if left <= 0:

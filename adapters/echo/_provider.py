@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-from adapters.echo._draw import Drawing, drawing_of, first_frame_of
+from adapters.echo._drawing import Drawing, drawing_of, first_frame_of
 from gateway.spec import Job, Value
 
 Fate = Literal["succeeds", "fails", "fails_by_user"]

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
-from adapters.echo._draw import Drawing, draw
+from adapters.echo._drawing import Drawing
 from adapters.echo._fate import meets
 from adapters.echo._provider import Entry, Fate, Provider
 from gateway.kit.options import read_options
@@ -141,4 +141,6 @@ def _failure(entry: Entry) -> Failed:
 
 
 def _write(path: Path, drawing: Drawing, image: bytes | None) -> None:
+    from adapters.echo._draw import draw  # numpy and Pillow are loaded here, not by every command of the CLI
+
     write_mp4(path, draw(drawing, image), drawing.fps, metadata={"title": drawing.prompt[:200]})

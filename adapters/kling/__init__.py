@@ -1,4 +1,4 @@
-"""Kuaishou Kling: the 2026 API (model id in the path), and the older one (model_name in the body) for Kling 2.0.
+"""Kuaishou Kling: the API of 2026 (model id in the path), and the older one for Kling 2.0.
 
 Cards only until its adapter exists: the models are listed, and never routed to.
 """

@@ -1,4 +1,4 @@
-"""Google Veo, by predictLongRunning on Vertex AI (now Gemini Enterprise Agent Platform) and on the Gemini API.
+"""Google Veo, by predictLongRunning on Vertex AI (now Agent Platform) and on the Gemini API.
 
 Cards only until its adapter exists: the models are listed, and never routed to.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from anyio import to_thread
@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from gateway.api.auth import Authenticated, runtime_of
 from gateway.api.params import VideoId
+from gateway.api.video_object import usd_text
 from gateway.jobs.records import Event, VideoNotFound, events_after, get_video
 from gateway.jobs.runtime import Runtime
 
@@ -50,7 +51,7 @@ async def events(
 async def _stream(runtime: Runtime, tenant_id: str, video_id: str, seq: int) -> AsyncIterator[str]:
     wait = MIN_LOOK_S
     spoke = time.monotonic()
-    while True:
+    while not runtime.stopping.is_set():
         try:
             found, finished = await to_thread.run_sync(_look, runtime, tenant_id, video_id, seq)
         except VideoNotFound:
@@ -78,5 +79,8 @@ def _look(runtime: Runtime, tenant_id: str, video_id: str, seq: int) -> tuple[li
 
 
 def _line(event: Event) -> str:
-    data = json.dumps({"created_at": event.created_at.timestamp(), **event.data}, separators=(",", ":"))
-    return f"id: {event.seq}\nevent: {event.type}\ndata: {data}\n\n"
+    shown: dict[str, Any] = {"created_at": event.created_at.timestamp()}
+    for name, value in event.data.items():
+        money = name.endswith("_micro_usd") and value is not None
+        shown[name.replace("_micro_usd", "_usd")] = usd_text(value) if money else value
+    return f"id: {event.seq}\nevent: {event.type}\ndata: {json.dumps(shown, separators=(',', ':'))}\n\n"

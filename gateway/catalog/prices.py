@@ -110,11 +110,15 @@ def _quantity(terms: PriceTerms, output: Output, usage: Usage) -> Decimal:
 
 
 def reference_ms(card: ModelCard, preset: Preset, output: Output) -> int | None:
-    """The card's figure for how long this clip takes, in ms, scaled by its seconds; None without one."""
+    """The card's figure for how long this clip takes, in ms, scaled by its frames; None without one.
+
+    The figures are for the card's default fps.
+    """
     resolution = card.resolution_of(output.size)
     for time in preset.times:
         if time.resolution in (None, resolution):
-            return int(time.seconds / time.clip_seconds * output.seconds * 1000)
+            frames = output.seconds * output.fps / (time.clip_seconds * card.fps.default)
+            return int(time.seconds * frames * 1000)
     return None
 
 

@@ -51,6 +51,11 @@ class JsonSerializer(DBOSSerializer):
         return "reelgate_json"
 
 
+def migrate_engine(url: sa.URL) -> None:
+    """Bring the engine's own tables up to date; they share the database with ours."""
+    DBOS.migrate(url.render_as_string(hide_password=False))
+
+
 class Enqueuer:
     """Enqueues workflows inside a caller's own transaction; needs no workflow code."""
 

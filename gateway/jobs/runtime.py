@@ -18,7 +18,7 @@ from gateway.db import Database
 from gateway.db.keys import load_pepper
 from gateway.db.migrate import upgrade
 from gateway.db.tables import attempts
-from gateway.jobs.engine import Engine, Enqueuer, Workflow
+from gateway.jobs.engine import Engine, Enqueuer, Workflow, migrate_engine
 from gateway.jobs.loop import IoLoop
 from gateway.jobs.render import render
 from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, account_queue, pool_queue
@@ -55,6 +55,7 @@ class Runtime(Resources):
         """Bring the database up to date and load the plugins; nothing runs yet."""
         db = Database(settings.database_url)
         upgrade(db)
+        migrate_engine(db.url)
         return cls(
             settings=settings,
             db=db,

@@ -8,15 +8,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a plugin that only declares itself must load neither numpy nor the codec libraries
+    import numpy as np
+    import numpy.typing as npt
     from av import VideoFrame, VideoStream
     from av.container import OutputContainer
 
-Frame = npt.NDArray[np.uint8]
-"""uint8 [height, width, 3], RGB."""
+    Frame = npt.NDArray[np.uint8]
 
 _ENCODER = {"preset": "fast", "crf": "18"}
 _THREADS = 4  # x264's output depends on how many threads share the work, so it must not follow the machine
@@ -37,7 +35,7 @@ def write_mp4(
     Raises:
         ValueError: no frames, or a frame whose size is odd, differs from the first's, or is not uint8 RGB.
     """
-    import av  # here, not above: a plugin that only declares itself must not load the codec libraries
+    import av
 
     remaining = iter(frames)
     first = next(remaining, None)
@@ -60,7 +58,7 @@ def write_mp4(
 
 
 def _check(frame: Frame, expected: tuple[int, ...]) -> None:
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+    if frame.dtype != "uint8" or frame.ndim != 3 or frame.shape[2] != 3:
         raise ValueError(f"a frame must be uint8 [height, width, 3], not {frame.dtype} {list(frame.shape)}")
     height, width = frame.shape[:2]
     if height % 2 or width % 2:

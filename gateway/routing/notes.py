@@ -41,12 +41,15 @@ def _audio(request: VideoRequest, card: ModelCard, offer: Offer, output: Output)
 
 
 def _retiring(who: str, lifecycle: Lifecycle, today: date) -> Iterator[Note]:
-    end = lifecycle.retired_on or lifecycle.retires_not_before
-    known = lifecycle.announced is None or lifecycle.announced <= today
-    if end is None or not (known or today >= end):
+    end = lifecycle.retired_on or lifecycle.retires_not_before or lifecycle.deprecated
+    announced = lifecycle.announced is None or lifecycle.announced <= today
+    if end is None or not (announced or today >= end):
+        return
+    successor = f"; its successor is {lifecycle.successor}" if lifecycle.successor else ""
+    if lifecycle.retired_on is None and lifecycle.retires_not_before is None:
+        yield Note(code="deprecated", detail=f"{who} is deprecated from {end} on{successor}")
         return
     when = f"on {end}" if lifecycle.retired_on else f"on {end} or later"
-    successor = f"; its successor is {lifecycle.successor}" if lifecycle.successor else ""
     yield Note(code="retiring", detail=f"{who} retires {when}{successor}")
 
 

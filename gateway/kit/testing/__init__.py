@@ -14,7 +14,8 @@ A plugin's test file is short::
 
 A local adapter inherits :class:`LocalAdapterContract` and gives ``fresh`` instead of ``world``. Class
 attributes say what the suite cannot know: ``shape`` (the clip to ask for), ``canary`` (a secret that the
-settings hold), ``simulated_work`` (functions whose waiting is their work).
+settings hold), ``simulated_work`` (functions whose waiting is their work). The suites need pytest and
+pytest-asyncio (in either mode).
 """
 
 from __future__ import annotations

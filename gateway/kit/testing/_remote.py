@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import pytest_asyncio
 from typing_extensions import override
 
 from gateway.kit.http import download
@@ -80,8 +81,10 @@ class RemoteAdapterContract(AdapterContract):
         raise NotImplementedError("give a fake upstream")
 
     @override
-    @pytest.fixture
-    async def adapter(self, world: World) -> AsyncIterator[RemoteAdapter]:
+    @pytest_asyncio.fixture
+    async def adapter(  # type: ignore[override]  # pytest-asyncio's decorator keeps the function's type
+        self, world: World
+    ) -> AsyncIterator[RemoteAdapter]:
         adapter = world.adapter()
         yield adapter
         await adapter.aclose()

@@ -48,6 +48,23 @@ def test_a_successor_that_would_not_do_is_not_named(world):
     assert plan(world.request(model="sora-2"), facts).alternative == "wan-2.2-t2v-a14b"
 
 
+def test_a_successor_counts_only_once_the_model_is_retired(world):
+    """Before that it is no answer to why the model was refused."""
+    card = world.card(
+        "old", world.offer("old"), lifecycle={"retired_on": "2026-09-24", "successor": "kling-3.0"}
+    )
+    facts = world.facts(card, *world.opening_cards())
+    decided = plan(world.request(model="old", resolution="720p", max_cost="0.49"), facts)
+    assert [d.code for d in decided.dropped] == ["over_max_cost"]
+    assert decided.alternative == "wan-2.2-t2v-a14b"
+
+
+def test_offers_at_one_price_come_in_the_cards_order(world):
+    card = world.card("one", *(world.offer("one", id=name) for name in ("b", "a", "c")))
+    candidates = plan(world.request(model="one"), world.facts(card)).candidates
+    assert [c.offer for c in candidates] == ["b", "a", "c"]
+
+
 def test_an_unusable_one_names_what_auto_would_choose(world):
     request = world.request(model="wan-2.2-t2v-a14b", images=[world.image()])
     decided = plan(request, world.facts())

@@ -189,6 +189,14 @@ class TestSoundInTheLocalSlots:
         assert {d.code for d in decided.dropped} == {"audio_unsupported", "no_adapter", "task_unsupported"}
 
 
+def test_the_reason_says_why_this_slot(world):
+    first = plan(world.request(quality="premium"), world.facts()).chosen
+    assert first.reason == "choice 1 of 3 in the premium slot: premium quality is asked for"
+    silent = world.without(world.facts(), ["kling", "veo"])
+    fallen = plan(world.request(quality="premium"), silent).chosen
+    assert fallen.reason == "choice 1 of 6 in the default slot: the premium slot cannot serve this"
+
+
 def test_required_sound_may_be_found_in_the_default_slot(world):
     """After its own slot is exhausted, whatever else makes sound."""
     absent = ["veo", "gemini_omni", "kling", "seedance"]

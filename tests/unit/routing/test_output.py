@@ -116,23 +116,35 @@ def test_knobs_a_model_lacks_are_noted(serve):
 
 
 @pytest.mark.parametrize(
-    ("lifecycle", "words"),
+    ("lifecycle", "code", "words"),
     [
         (
             {"retires_not_before": "2026-11-17", "successor": "two"},
+            "retiring",
             "on 2026-11-17 or later; its successor is two",
         ),
-        ({"retires_not_before": "2026-08-01", "announced": "2026-12-01"}, "on 2026-08-01 or later"),
-        ({"retired_on": "2026-09-02"}, "on 2026-09-02"),
-        ({"retired_on": "2026-09-02", "announced": "2026-09-02"}, None),
-        ({"announced": "2026-01-01"}, None),
+        (
+            {"retires_not_before": "2026-08-01", "announced": "2026-12-01"},
+            "retiring",
+            "on 2026-08-01 or later",
+        ),
+        ({"retired_on": "2026-09-02"}, "retiring", "on 2026-09-02"),
+        ({"deprecated": "2026-11-02"}, "deprecated", "from 2026-11-02 on"),
+        ({"deprecated": "2026-08-02", "retires_not_before": "2026-11-17"}, "retiring", "2026-11-17"),
     ],
 )
 @pytest.mark.parametrize("of", ["card", "offer"])
-def test_an_end_announced_is_noted(serve, lifecycle, words, of):
-    notes = serve({}, **{of: {"lifecycle": lifecycle}}).notes
-    assert [n.code for n in notes] == (["retiring"] if words else [])
-    assert words is None or words in notes[0].detail
+def test_an_end_announced_is_noted(serve, lifecycle, code, words, of):
+    (note,) = serve({}, **{of: {"lifecycle": lifecycle}}).notes
+    assert note.code == code
+    assert words in note.detail
+
+
+@pytest.mark.parametrize(
+    "lifecycle", [{}, {"announced": "2026-01-01"}, {"retired_on": "2026-09-02", "announced": "2026-09-02"}]
+)
+def test_an_end_nobody_knows_of_is_not(serve, lifecycle):
+    assert serve({}, {"lifecycle": lifecycle}).notes == ()
 
 
 def test_random_weights_are_always_noted(serve):

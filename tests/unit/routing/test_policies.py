@@ -79,6 +79,13 @@ def test_nothing_to_order(world, policy):
     assert plan(world.request(), facts).candidates == ()
 
 
+def test_a_score_below_zero_is_still_a_score(world):
+    unscored = world.card("unscored", world.offer("unscored", prices=[world.price("0.01")]))
+    poor = world.card("poor", world.offer("poor"), quality=score(world, "-3"))
+    candidates = plan(world.request(), world.facts(unscored, poor, policy=BestQuality())).candidates
+    assert [c.model for c in candidates] == ["poor", "unscored"]
+
+
 def test_equal_scores_go_by_price_and_fast_presets_follow(world):
     presets = [world.preset("fast", "5", fast=True), world.preset("official", "50")]
 

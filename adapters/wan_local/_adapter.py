@@ -1,0 +1,92 @@
+"""Wan 2.2 as a local adapter."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import ClassVar
+
+from typing_extensions import override
+
+from adapters.wan_local._engines import Engines, set_up_torch, use_one_thread, write_test_weights
+from adapters.wan_local._settings import WanSettings
+from adapters.wan_local._weights import (
+    Weights,
+    all_real_weights,
+    all_test_weights,
+    find_weights,
+    missing_extra,
+)
+from gateway.spec import (
+    Asset,
+    BrokenModel,
+    Control,
+    Device,
+    Job,
+    LocalAdapter,
+    Offer,
+    RenderError,
+    Unready,
+)
+
+log = logging.getLogger(__name__)
+
+
+class WanLocal(LocalAdapter):
+    """Renders with the engine in this folder, on the weights that the operator's settings name."""
+
+    name: ClassVar[str] = "wan_local"
+
+    def __init__(self, settings: WanSettings, data_dir: Path) -> None:
+        self._settings = settings
+        self._tiny_dir = settings.tiny_dir or data_dir / "wan_local" / "tiny"
+        self._engines = Engines(settings.dtype)
+
+    @override
+    def unready(self, offer: Offer, preset: str) -> Unready | None:
+        """Say which setting, folder or package is missing."""
+        found = find_weights(self._settings, self._tiny_dir, offer, preset)
+        return found if isinstance(found, Unready) else None
+
+    @override
+    def prepare(self, device: Device) -> None:
+        """Import torch; write the test weights, or load the real ones if there is no choice which.
+
+        A slot whose weights do not load starts all the same: its jobs then fail with the reason.
+        """
+        if missing_extra():
+            log.warning("Wan 2.2 cannot run: %s not installed; pip install 'reelgate[wan]'", missing_extra())
+            return
+        set_up_torch()
+        if not self._settings.real:
+            self._prepare_test_weights()
+            return
+        real = all_real_weights(self._settings)
+        if len(real) == 1 and device.kind != "cpu":  # the offers of real weights run on GPU pools
+            self._load_early(real[0], device)
+
+    @override
+    def render(self, job: Job, device: Device, control: Control) -> Asset:
+        """Make the clip; ``device_ms`` is the time from prompt to written file, without loading."""
+        weights = find_weights(self._settings, self._tiny_dir, job.offer, job.preset.name)
+        if isinstance(weights, Unready):
+            raise BrokenModel(f"{job.offer.model} cannot run on this gateway: {weights.detail}")
+        from adapters.wan_local._render import render
+
+        return render(job, weights, self._engines, device, control)
+
+    def _prepare_test_weights(self) -> None:
+        log.info(
+            "no Wan 2.2 weights are configured: local slots use random test weights (%s); "
+            "set plugins.wan_local.folders to use real ones",
+            self._tiny_dir,
+        )
+        use_one_thread()
+        for weights in all_test_weights(self._tiny_dir):
+            write_test_weights(weights)
+
+    def _load_early(self, weights: Weights, device: Device) -> None:
+        try:
+            self._engines.get(weights, device)
+        except RenderError as error:
+            log.error("slot %s/%d: %s", device.pool, device.slot, error.operator_detail)

@@ -1,0 +1,115 @@
+"""Loaded engines: one per device slot, the last that was used. Needs the extra ``wan`` once it is used."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Literal
+
+from adapters.wan_local._weights import INDEX, Weights
+from adapters.wan_local.tiny import write_tiny
+from gateway.spec import BrokenModel, Device, RenderError
+
+if TYPE_CHECKING:
+    from adapters.wan_local.engine import WanEngine
+
+Dtype = Literal["float32", "bfloat16"]
+log = logging.getLogger(__name__)
+
+
+def set_up_torch() -> None:
+    """Import what takes seconds, and keep its progress bars out of the log."""
+    import diffusers
+    import transformers
+
+    import adapters.wan_local.engine  # noqa: F401  # the import is the work: it loads torch's kernels
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def use_one_thread() -> None:
+    """Keep torch to one CPU thread: on test weights a second one costs more in waiting than it saves."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def write_test_weights(weights: Weights) -> None:
+    """Write a folder of random test weights unless it is there. Several workers may try at once."""
+    folder = Path(weights.where)
+    if (folder / INDEX).is_file():
+        return
+    try:
+        write_tiny(folder, weights.variant)
+    except OSError:
+        # Another worker's folder, which appears whole or not at all, may have come first.
+        if not (folder / INDEX).is_file():
+            raise
+
+
+class Engines:
+    """Gives each slot its engine; asking for other weights frees those that the slot held."""
+
+    def __init__(self, dtype: Dtype | None) -> None:
+        self._dtype = dtype
+        self._loaded: dict[Device, tuple[Weights, WanEngine]] = {}
+        # Loading switches torch's process-wide defaults for a while, and slots may be threads.
+        self._loading = Lock()
+
+    def holds(self, weights: Weights, device: Device) -> bool:
+        """True if these weights are loaded for this slot."""
+        return device in self._loaded and self._loaded[device][0] == weights
+
+    def get(self, weights: Weights, device: Device) -> WanEngine:
+        """The engine on these weights, loaded if it is not the one that the slot used last.
+
+        Raises:
+            BrokenModel: missing, damaged, unsafe, or another model's.
+            OutOfMemory, RenderError: the device cannot hold it, or is not there.
+        """
+        if not self.holds(weights, device):
+            with self._loading:
+                self._evict(device)
+                self._loaded[device] = (weights, self._load(weights, device))
+        return self._loaded[device][1]
+
+    def _load(self, weights: Weights, device: Device) -> WanEngine:
+        set_up_torch()
+        from adapters.wan_local._translate import in_the_gateways_words
+        from adapters.wan_local.engine import WanEngine
+
+        if weights.test:
+            write_test_weights(weights)
+        log.info("loading %s onto %s", weights.where, device.kind)
+        with in_the_gateways_words(weights.model):
+            try:
+                engine = WanEngine.load(
+                    weights.where, device.kind, self._dtype_on(device), revision=weights.revision
+                )
+            except ValueError as error:
+                raise RenderError(
+                    "This gateway's device slot cannot run the model: its operator has to mend it.",
+                    operator_detail=f"slot {device.pool}/{device.slot}: {error}",
+                ) from error
+        if engine.model.family != weights.variant:
+            raise BrokenModel(
+                f"The weights of {weights.model} on this gateway are another model's: tell its operator.",
+                operator_detail=f"{weights.where} holds a {engine.model.family} model, and "
+                f"{weights.model} needs {weights.variant}",
+            )
+        return engine
+
+    def _dtype_on(self, device: Device) -> Dtype:
+        return self._dtype or ("bfloat16" if device.kind.startswith("cuda") else "float32")
+
+    def _evict(self, device: Device) -> None:
+        if self._loaded.pop(device, None) is None:
+            return
+        import torch
+
+        gc.collect()
+        if device.kind.startswith("cuda"):
+            torch.cuda.empty_cache()

@@ -1,0 +1,90 @@
+"""The root command group: a command's module is imported when that command is called, and not before.
+
+``--help`` needs names and one line each, so it costs no import; plugins' commands need the plugins, which are
+loaded only for a name that is none of the core's.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+from typing_extensions import override
+
+JSON_MODE = "reelgate.json"
+"""The context's key under which ``--json`` is remembered, for errors to follow it."""
+
+COMMANDS = {
+    "demo": "Make four videos with the built-in test weights and show how each was routed and recorded.",
+    "serve": "Run the gateway: the API, the watcher and the device slots.",
+    "generate": "Make a video on a running gateway and save it.",
+    "route": "Show how a request would be served, at what price and why; nothing is made.",
+    "models": "List the models, where each can be had, at what price, and what keeps one from running.",
+    "plugins": "List the installed plugins and what is wrong with a broken one.",
+    "usage": "Show what was made, what it cost and how long it took.",
+    "keys": "Create, list and revoke API keys.",
+    "db": "Upgrade or check the database's schema.",
+    "ledger": "Verify that the ledger balances.",
+    "doctor": "Check this installation, and say how to mend what is wrong.",
+}
+
+
+class Commands(TyperGroup):
+    """Finds the core's commands by name, then the plugins'."""
+
+    @override
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
+        return TyperCommand(name=cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    @override
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-"):
+            self._load(args[0])
+        return super().resolve_command(ctx, args)
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what it raises for a user becomes a message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+            raise  # typer's own ways to end
+        except Exception as error:  # every kind is looked at, and passed on if it is a fault of our own
+            from gateway.cli._failures import told
+
+            failure = told(error)
+            if failure is None:
+                raise
+            if ctx.meta.get(JSON_MODE):
+                typer.echo(json.dumps(failure.body, ensure_ascii=False))
+            typer.echo(f"error: {failure.message}", err=True)
+            raise typer.Exit(failure.code) from None
+
+    def _load(self, name: str) -> None:
+        if name in COMMANDS:
+            self.commands[name] = _built(name, import_module(f"gateway.cli.{name}"))
+        else:
+            from gateway.cli.plugins import plugin_commands
+
+            for command in plugin_commands():
+                self.commands.setdefault(command.name, typer.main.get_group(command.load()))
+
+
+def _built(name: str, module: ModuleType) -> Any:
+    """A noun's module holds ``app``, a group; a verb's holds ``command``."""
+    if hasattr(module, "app"):
+        return typer.main.get_group(module.app)
+    verb = typer.Typer(add_completion=False)
+    verb.command(name)(module.command)
+    return typer.main.get_command(verb)

@@ -1,0 +1,1 @@
+"""The durable story of one video: accept, submit or render, watch, settle."""

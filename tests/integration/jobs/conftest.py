@@ -1,0 +1,105 @@
+"""A runtime that is open but not started: the tests run each workflow when they choose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from gateway.db.keys import Caller, create_key, create_tenant, verify_key
+from gateway.db.tables import attempts, ledger_entries, videos
+from gateway.jobs.accept import accept
+from gateway.jobs.records import VideoRecord, get_video
+from gateway.jobs.runtime import Runtime
+from gateway.ledger.verify import verify_ledger
+from gateway.settings import load_settings
+from gateway.spec import VideoRequest
+
+
+@dataclass
+class World:
+    """A gateway and one tenant's key, with short words for what the tests do."""
+
+    runtime: Runtime
+    caller: Caller
+
+    def accept(self, **fields: Any) -> str:
+        """Accept a request and return the video's id."""
+        request = VideoRequest(**{"prompt": "a red circle", "model": "echo-remote", **fields})
+        return str(accept(self.runtime, self.caller, request, {}, reply=_id).reply["id"])
+
+    def video(self, video_id: str) -> VideoRecord:
+        with self.runtime.db.read() as connection:
+            return get_video(connection, self.caller.tenant_id, video_id)
+
+    def attempt(self, video_id: str, number: int = 1) -> sa.Row[Any]:
+        query = sa.select(attempts).where(attempts.c.video_id == video_id, attempts.c.number == number)
+        with self.runtime.db.read() as connection:
+            return connection.execute(query).one()
+
+    def update(self, attempt_id: str, **values: Any) -> None:
+        """Set an attempt's columns, as an earlier process might have left them."""
+        with self.runtime.db.write() as connection:
+            connection.execute(attempts.update().where(attempts.c.id == attempt_id).values(**values))
+
+    def update_video(self, video_id: str, **values: Any) -> None:
+        with self.runtime.db.write() as connection:
+            connection.execute(videos.update().where(videos.c.id == video_id).values(**values))
+
+    def money(self, video_id: str) -> dict[str, int]:
+        """The ledger of a video: kind → micro-USD."""
+        query = sa.select(ledger_entries).where(ledger_entries.c.video_id == video_id)
+        with self.runtime.db.read() as connection:
+            return {row.kind: row.amount_micro_usd for row in connection.execute(query)}
+
+    def enqueued(self) -> list[str]:
+        """The ids of the workflows that wait in the engine."""
+        query = sa.text("SELECT workflow_uuid FROM workflow_status ORDER BY created_at")
+        with self.runtime.db.read() as connection:
+            return [row[0] for row in connection.execute(query)]
+
+    def bill(self) -> list[dict[str, Any]]:
+        """What the imitated provider says it was asked to do."""
+        file = self.runtime.settings.data_dir / "echo" / "bill.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def problems(self) -> list[str]:
+        with self.runtime.db.read() as connection:
+            return verify_ledger(connection)
+
+
+def _id(record: VideoRecord) -> dict[str, Any]:
+    return {"id": record.id}
+
+
+@pytest.fixture
+def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
+    opened: list[Runtime] = []
+
+    def make(*, budget: int | None = None, tier: str = "enterprise", **overrides: Any) -> World:
+        settings = load_settings(
+            tmp_path / f"data{len(opened)}", **{"enabled_plugins": ("echo", "policies"), **overrides}
+        )
+        runtime = Runtime.open(settings)
+        opened.append(runtime)
+        with runtime.db.write() as connection:
+            tenant = create_tenant(connection, "acme", tier, budget)
+            key = create_key(connection, runtime.pepper, tenant, name="test")
+        with runtime.db.read() as connection:
+            caller = verify_key(connection, runtime.pepper, key.secret)
+        assert caller is not None
+        return World(runtime, caller)
+
+    yield make
+    for runtime in opened:
+        runtime.close()
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    return make_world()

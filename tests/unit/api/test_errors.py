@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from gateway.api.errors import HANDLERS, ApiError, plan_refused
+from gateway.jobs.errors import (
+    IdempotencyInFlight,
+    IdempotencyMismatch,
+    OverBudget,
+    PlanRefused,
+    PromptRefused,
+    StillActive,
+    TierTooHigh,
+)
+from gateway.jobs.records import VideoNotFound
+from gateway.media import StoreError, StoreFull
+from gateway.routing import UnknownModel
+from gateway.spec import Dropped, Plan
+
+PLAN = Plan(
+    chosen=None,
+    candidates=(),
+    dropped=tuple(
+        Dropped(model="old", offer=f"a/old/{n}", code="retired", detail=f"retired {n}") for n in range(5)
+    ),
+    policy="tiered",
+    branch="named",
+    alternative="new",
+)
+
+
+def told(error: Exception) -> ApiError:
+    catalog = SimpleNamespace(nearest={"ecko": "echo"}.get)
+    runtime = SimpleNamespace(registry=SimpleNamespace(catalog=catalog))
+    request: Any = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(runtime=runtime)))
+    handler = next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)
+    return handler(error, request)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "kind", "says"),
+    [
+        (VideoNotFound("x"), 404, "video_not_found", "invalid_request_error", "check the id"),
+        (UnknownModel("ecko"), 404, "model_not_found", "invalid_request_error", "Did you mean 'echo'"),
+        (UnknownModel("zzz"), 404, "model_not_found", "invalid_request_error", "/v1/videos/models"),
+        (TierTooHigh("pro", ("basic",)), 403, "tier_too_high", "permission_error", "one of basic"),
+        (PromptRefused("s", "rude"), 400, "content_blocked", "invalid_request_error", "rude. Change"),
+        (IdempotencyMismatch(), 422, "idempotency_key_reused", "invalid_request_error", "a new key"),
+        (IdempotencyInFlight(), 409, "idempotency_key_in_flight", "invalid_request_error", "again"),
+        (StillActive("x"), 409, "video_active", "invalid_request_error", "cancel it first"),
+        (StoreFull("x"), 503, "storage_full", "server_error", "nothing was created or charged"),
+        (StoreError("x"), 503, "storage_failed", "server_error", "nothing was created or charged"),
+        (
+            OperationalError("INSERT", {}, Exception("database or disk is full")),
+            503,
+            "storage_full",
+            "server_error",
+            "free space",
+        ),
+        (
+            OperationalError("SELECT secret", {}, Exception("database is locked")),
+            503,
+            "database_unavailable",
+            "server_error",
+            "Idempotency-Key",
+        ),
+    ],
+)
+def test_each_error_says_what_to_do(error: Exception, status: int, code: str, kind: str, says: str) -> None:
+    answer = told(error)
+    assert (answer.status, answer.code, answer.type) == (status, code, kind)
+    assert says in answer.message
+    assert "secret" not in answer.message
+
+
+def test_a_named_model_that_cannot_serve_is_refused_with_its_reason_and_an_alternative() -> None:
+    answer = plan_refused(PlanRefused(PLAN), "old")
+    assert (answer.status, answer.code, answer.param) == (422, "retired", "model")
+    assert "retired 0" in answer.message
+    assert "and 2 more" in answer.message
+    assert "Try model 'new'" in answer.message
+    assert answer.extra["plan"]["dropped"][4]["detail"] == "retired 4"
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_when_nothing_fits_and_when_the_budget_is_short() -> None:
+    bare = PLAN.model_copy(update={"alternative": None})
+    answer = plan_refused(PlanRefused(bare), "auto")
+    assert (answer.status, answer.code, answer.param) == (422, "nothing_fits", None)
+    assert "POST /v1/videos/plan" in answer.message
+    answer = plan_refused(OverBudget(bare), "auto")
+    assert (answer.status, answer.type) == (402, "insufficient_quota")
+    assert answer.headers["x-should-retry"] == "false"
+    assert "plan" in answer.extra

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from gateway.api.errors import ApiError
+from gateway.api.forms import Form
+from gateway.api.pictures import check_images
+from gateway.api.schemas import CREATE_BODY
+from gateway.api.wire import SentImage, read_create, read_remix
+from gateway.spec import VideoRequest
+
+
+def create(**fields: Any) -> VideoRequest:
+    return read_create(Form(fields={"prompt": "a cat", **fields})).request
+
+
+def refusal(files: dict[str, bytes] | None = None, **fields: Any) -> ApiError:
+    with pytest.raises(ApiError) as raised:
+        read_create(Form(fields={"prompt": "a cat", **fields}, files=files or {}))
+    assert raised.value.status == 400
+    assert raised.value.message
+    return raised.value
+
+
+def png(color: str = "red") -> bytes:
+    out = BytesIO()
+    Image.new("RGB", (8, 8), color).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_every_field_arrives() -> None:
+    fields = {
+        "prompt": "a cat",
+        "negative_prompt": "",
+        "model": "echo",
+        "seconds": "4",
+        "resolution": "480p",
+        "aspect_ratio": "16:9",
+        "fps": 16,
+        "seed": 0,
+        "audio": "required",
+        "mode": "preview",
+        "tier": "basic",
+        "quality": "premium",
+        "priority": "batch",
+        "max_cost": "0.50",
+        "deadline": 60,
+        "options": {"echo": {"latency_ms": 5}},
+    }
+    request = read_create(Form(fields=fields)).request
+    assert request.model_dump(mode="json") == {**fields, "max_cost": "0.5", "size": None, "images": []}
+
+
+def test_a_prompt_is_enough_and_the_model_is_chosen() -> None:
+    assert create() == VideoRequest(prompt="a cat", model="auto")
+
+
+@pytest.mark.parametrize("seconds", ["10", "10.0", 10, 10.0, "10.00"])
+def test_seconds_are_the_same_however_written(seconds: object) -> None:
+    request = create(seconds=seconds)
+    assert request.model_dump(mode="json")["seconds"] == "10"
+
+
+@pytest.mark.parametrize("seconds", [0, "0", -1, 10_000, "10000", 600.5, "4.0001"])
+def test_seconds_out_of_range_are_told_the_range(seconds: object) -> None:
+    error = refusal(seconds=seconds)
+    assert (error.param, error.code) == ("seconds", "invalid_value")
+    assert "more than 0 and at most 600" in error.message
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("seconds", True, "invalid_type"),
+        ("seconds", "four", "invalid_type"),
+        ("seconds", [4], "invalid_type"),
+        ("seed", False, "invalid_type"),
+        ("seed", "7", "invalid_type"),
+        ("seed", 1.0, "invalid_type"),
+        ("seed", -1, "invalid_value"),
+        ("seed", 2**32, "invalid_value"),
+        ("audio", 1, "invalid_value"),
+        ("audio", "yes", "invalid_value"),
+        ("size", "big", "invalid_value"),
+        ("size", 720, "invalid_type"),
+        ("mode", "draft", "invalid_value"),
+        ("prompt", "", "invalid_value"),
+        ("prompt", "x" * 32_001, "invalid_value"),
+        ("model", "", "invalid_value"),
+        ("fps", 0, "invalid_value"),
+        ("max_cost", "0", "invalid_value"),
+        ("max_cost", "1e3", "invalid_type"),
+        ("deadline", 0, "invalid_value"),
+        ("options", "x", "invalid_type"),
+        ("options", {"echo": {"x": "y" * 70_000}}, "invalid_value"),
+        ("tier", "No Tier", "invalid_value"),
+        ("tags", ["a"], "not_supported_yet"),
+        ("loras", ["a"], "not_supported_yet"),
+        ("webhook_url", "https://example.com", "not_supported_yet"),
+        ("n", 2, "not_supported_yet"),
+        ("n", True, "not_supported_yet"),
+        ("quallity", "premium", "unknown_parameter"),
+        ("user", "me", "unknown_parameter"),
+        ("input_reference", {"file_id": "file-1"}, "file_id_not_supported"),
+        ("input_reference", {"image_url": "https://example.com/a.png"}, "image_url_not_supported"),
+        ("input_reference", "HTTP://example.com/a.png", "image_url_not_supported"),
+        ("input_reference", {}, "invalid_value"),
+        ("input_reference", 5, "invalid_type"),
+        ("last_frame", {"file_id": "file-1"}, "file_id_not_supported"),
+    ],
+)
+def test_what_is_wrong_is_named(field: str, value: object, code: str) -> None:
+    fields: dict[str, Any] = {field: value}
+    error = refusal(**fields)
+    assert (error.param, error.code) == (field, code)
+
+
+def test_a_missing_prompt_and_a_near_miss() -> None:
+    with pytest.raises(ApiError) as raised:
+        read_create(Form(fields={}))
+    assert (raised.value.param, raised.value.code) == ("prompt", "missing_required_parameter")
+    assert "'quality'" in refusal(quallity="premium").message
+
+
+@pytest.mark.parametrize(
+    ("image", "param"),
+    [
+        ({"role": "hero", "image_url": "data:1"}, "images[0].role"),
+        ({"image_url": "data:1"}, "images[0].role"),
+        ({"role": "reference", "url": "data:1"}, "images[0].url"),
+        ({"role": "reference", "image_url": "http://x"}, "images[0]"),
+    ],
+)
+def test_a_wrong_entry_of_images_is_named(image: dict[str, str], param: str) -> None:
+    assert refusal(images=[image]).param == param
+
+
+def test_an_image_may_come_in_any_form_but_once() -> None:
+    first = {"role": "first_frame", "image_url": "data:1"}
+    for fields in ({"input_reference": "data:1"}, {"input_reference": {"image_url": "data:1"}}):
+        sent = read_create(Form(fields={"prompt": "a cat", **fields}))
+        assert sent.images == (SentImage(role="first_frame", param="input_reference", source="data:1"),)
+    sent = read_create(Form(fields={"prompt": "a cat"}, files={"last_frame": b"file"}))
+    assert sent.images == (SentImage(role="last_frame", param="last_frame", source=b"file"),)
+    assert refusal(images=[first], input_reference="data:1").param == "input_reference"
+    assert refusal(images=[first, first]).param == "input_reference"
+    assert refusal(files={"input_reference": b"file"}, images=[first]).param == "input_reference"
+
+
+def test_images_are_checked_and_named_by_their_hash() -> None:
+    sent = [SentImage(role="first_frame", param="input_reference", source=png())]
+    (image,), contents = check_images(sent, max_bytes=100_000)
+    assert image.key == image.sha256
+    assert (image.width, image.height, image.media_type) == (8, 8, "image/png")
+    assert len(contents[image.key]) == image.bytes
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        (b"GIF89a", "image_format_unsupported"),
+        (png()[:60], "image_broken"),
+        ("data:image/png;base64,!!!", "image_broken"),
+        ("/etc/passwd", "image_format_unsupported"),
+        (b"x" * 2000, "image_too_large"),
+    ],
+)
+def test_a_bad_image_is_refused_by_its_field(source: bytes | str, code: str) -> None:
+    with pytest.raises(ApiError) as raised:
+        check_images([SentImage(role="reference", param="images[3]", source=source)], max_bytes=1000)
+    assert (raised.value.code, raised.value.param) == (code, "images[3]")
+
+
+def test_a_remix_changes_the_prompt_alone() -> None:
+    source = create(seed=7, seconds="4")
+    assert read_remix(Form(fields={"prompt": "a dog"}), source) == create(seed=7, seconds="4", prompt="a dog")
+    for form in (Form(fields={"prompt": "a", "seed": 8}), Form(fields={"prompt": "a"}, files={"x": b""})):
+        with pytest.raises(ApiError, match="cannot be changed"):
+            read_remix(form, source)
+
+
+def test_the_openapi_document_names_every_field() -> None:
+    content = CREATE_BODY["requestBody"]["content"]
+    properties = content["application/json"]["schema"]["properties"]
+    assert set(properties) == {*VideoRequest.model_fields, "input_reference", "last_frame"}
+    assert content["multipart/form-data"]["schema"]["properties"]["last_frame"]["format"] == "binary"
+    assert "$ref" not in json.dumps(CREATE_BODY)
+
+
+def test_decimals_stay_exact() -> None:
+    assert create(max_cost=0.1).max_cost == Decimal("0.1")

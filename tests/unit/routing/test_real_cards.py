@@ -1,0 +1,117 @@
+"""The opening rule on the cards that the built-in plugins bring."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from functools import cache
+
+import pytest
+
+from gateway.catalog import Catalog
+from gateway.kit.cards import load_cards
+from gateway.routing import Facts, PoolFacts, plan
+from routing_policies._slots import BUILT_IN
+
+DATES = (date(2026, 9, 1), date(2026, 10, 1), date(2026, 12, 1))
+NOW = date(2026, 12, 1)
+A14B = {"text-to-video": "wan-2.2-t2v-a14b", "image-to-video": "wan-2.2-i2v-a14b"}
+TASKS = tuple(A14B)
+
+
+@cache
+def catalog(adapters: tuple[str, ...]) -> Catalog:
+    return Catalog.join([(name, load_cards(f"adapters.{name}")) for name in adapters])
+
+
+@pytest.fixture(scope="session")
+def facts_on(world):
+    def build(today: date, absent: tuple[str, ...] = ()) -> Facts:
+        joined = catalog(world.adapters)
+        pools = {
+            "gpu": PoolFacts(slots=1, hourly_usd=Decimal("1.64")),
+            "cpu": PoolFacts(slots=1, hourly_usd=Decimal("0.05")),
+        }
+        aliases = {alias: card.id for card in joined.cards for alias in card.aliases}
+        facts = world.facts(*joined.cards, today=today, pools=pools, aliases=aliases)
+        return world.without(facts, absent)
+
+    return build
+
+
+def test_every_place_of_every_slot_is_a_card_that_does_the_task(world):
+    joined = catalog(world.adapters)
+    assert joined.problems == ()
+    for lists in BUILT_IN.values():
+        for task, entries in lists.items():
+            for entry in entries:
+                card = joined.find(entry.model)
+                assert card is not None, entry
+                assert task in card.tasks, entry
+                presets = {preset.name for offer in card.offers for preset in offer.presets}
+                assert entry.preset is None or entry.preset in presets, entry
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("asked", "absent", "model"),
+    [
+        ({"audio": True}, (), "veo-3.1"),
+        ({"audio": "required"}, ("veo",), "gemini-omni-1.1"),
+        ({"audio": True}, ("veo", "gemini_omni"), "kling-3.0-omni"),
+        ({"audio": True}, ("veo", "gemini_omni", "kling"), "seedance-1.5-pro"),
+        ({"quality": "premium"}, (), "kling-3.0-omni"),
+        ({"quality": "premium"}, ("kling",), "veo-3.1"),
+        ({"audio": True, "seconds": "5"}, (), "gemini-omni-1.1"),
+        ({"mode": "preview", "audio": "required"}, (), "veo-3.1"),
+    ],
+)
+@pytest.mark.parametrize("today", DATES, ids=str)
+def test_the_remote_slots(world, facts_on, asked, absent, model, task, today):
+    images = [world.image()] if task == "image-to-video" else []
+    decided = plan(world.request(**asked, images=images), facts_on(today, absent))
+    assert decided.chosen.model == model
+    assert decided.chosen.estimate_usd > 0
+    assert decided.chosen.output.audio or not asked.get("audio")
+    retired = {d.offer for d in decided.dropped if d.code == "retired"}
+    assert ("openai_videos/sora-2/openai" in retired) == (today >= DATES[1] and "seconds" not in asked)
+    assert ("veo/veo-3.1/gemini-api" in retired) == (today == NOW and "seconds" not in asked)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("asked", "preset"), [({"mode": "preview"}, "fast"), ({"tier": "basic"}, "fast"), ({}, "official")]
+)
+def test_the_local_slots(world, facts_on, asked, preset, task):
+    images = [world.image()] if task == "image-to-video" else []
+    decided = plan(world.request(**asked, images=images), facts_on(NOW))
+    assert (decided.chosen.model, decided.chosen.preset) == (A14B[task], preset)
+    assert decided.chosen.output.size == "832x480"
+    assert decided.candidates[-1].model.endswith("-tiny")
+
+
+@pytest.mark.parametrize(
+    ("task", "model"), [("text-to-video", "wan-2.2-t2v-plus"), ("image-to-video", "wan-2.6")]
+)
+def test_without_a_device_the_hosted_wan_serves(world, facts_on, task, model):
+    images = [world.image()] if task == "image-to-video" else []
+    decided = plan(world.request(images=images), facts_on(NOW, ("wan_local",)))
+    assert decided.chosen.model == model
+
+
+@pytest.mark.parametrize(
+    ("alias", "model"),
+    [
+        ("wan-22-t2v", "wan-2.2-t2v-a14b"),
+        ("veo-31-standard", "veo-3.1"),
+        ("kling-30-omni", "kling-3.0-omni"),
+    ],
+)
+def test_aliases(world, facts_on, alias, model):
+    assert plan(world.request(model=alias), facts_on(NOW)).chosen.model == model
+
+
+def test_the_price_at_official_settings_is_what_the_design_expects(world, facts_on):
+    """About 0.36 dollars for a clip of 480p on an A100 at 1.64 an hour."""
+    chosen = plan(world.request(resolution="480p"), facts_on(NOW)).chosen
+    assert chosen.estimate_usd == Decimal("0.357930")
