@@ -11,7 +11,6 @@ from typing_extensions import override
 from adapters.wan_local._engines import Engines, set_up_torch, use_one_thread, write_test_weights
 from adapters.wan_local._settings import WanSettings
 from adapters.wan_local._weights import (
-    Weights,
     all_real_weights,
     all_test_weights,
     find_weights,
@@ -58,12 +57,10 @@ class WanLocal(LocalAdapter):
             log.warning("Wan 2.2 cannot run: %s not installed; pip install 'reelgate[wan]'", missing_extra())
             return
         set_up_torch()
-        if not self._settings.real:
-            self._prepare_test_weights()
-            return
-        real = all_real_weights(self._settings)
-        if len(real) == 1 and device.kind != "cpu":  # the offers of real weights run on GPU pools
-            self._load_early(real[0], device)
+        try:
+            self._prepare_weights(device)
+        except RenderError as error:
+            log.error("slot %s/%d: %s", device.pool, device.slot, error.operator_detail)
 
     @override
     def render(self, job: Job, device: Device, control: Control) -> Asset:
@@ -75,6 +72,14 @@ class WanLocal(LocalAdapter):
 
         return render(job, weights, self._engines, device, control)
 
+    def _prepare_weights(self, device: Device) -> None:
+        if not self._settings.real:
+            self._prepare_test_weights()
+            return
+        real = all_real_weights(self._settings)
+        if len(real) == 1 and device.kind != "cpu":  # the offers of real weights run on GPU pools
+            self._engines.get(real[0], device)
+
     def _prepare_test_weights(self) -> None:
         log.info(
             "no Wan 2.2 weights are configured: local slots use random test weights (%s); "
@@ -84,9 +89,3 @@ class WanLocal(LocalAdapter):
         use_one_thread()
         for weights in all_test_weights(self._tiny_dir):
             write_test_weights(weights)
-
-    def _load_early(self, weights: Weights, device: Device) -> None:
-        try:
-            self._engines.get(weights, device)
-        except RenderError as error:
-            log.error("slot %s/%d: %s", device.pool, device.slot, error.operator_detail)

@@ -38,16 +38,23 @@ def use_one_thread() -> None:
 
 
 def write_test_weights(weights: Weights) -> None:
-    """Write a folder of random test weights unless it is there. Several workers may try at once."""
+    """Write a folder of random test weights unless it is there. Several workers may try at once.
+
+    Raises:
+        BrokenModel: it cannot be written.
+    """
     folder = Path(weights.where)
     if (folder / INDEX).is_file():
         return
     try:
         write_tiny(folder, weights.variant)
-    except OSError:
+    except OSError as error:
         # Another worker's folder, which appears whole or not at all, may have come first.
         if not (folder / INDEX).is_file():
-            raise
+            raise BrokenModel(
+                "This gateway cannot write its test weights: tell its operator.",
+                operator_detail=f"{folder} cannot be written: {error}",
+            ) from error
 
 
 class Engines:

@@ -52,7 +52,7 @@ class StoredFile(FileResponse):
 @router.get(
     "/{video_id}/content",
     response_class=StoredFile,
-    responses={200: {"content": {"video/mp4": {}, "image/jpeg": {}}}},
+    responses={200: {"content": {"video/mp4": {}, "image/webp": {}}}},
 )
 def content(
     request: Request, caller: Authenticated, video_id: VideoId, variant: Variant = "video"

@@ -72,5 +72,4 @@ def _too_large(limit: int) -> ApiError:
         413,
         "request_too_large",
         f"The request is larger than {limit / 2**20:g} MiB: send smaller images. Nothing was charged.",
-        headers={"connection": "close"},
     )

@@ -57,7 +57,7 @@ class GatewayPart(_Reply):
     adapter: str | None
     preset: str | None
     mode: str
-    tier: str | None
+    tier: str
     plan: PlanSummary
     estimate_usd: str
     hold_usd: str
@@ -119,13 +119,14 @@ def poll_after_ms(video: Mapping[str, Any], now: float) -> int | None:
     elapsed = max(0.0, (now - created) * 1000)
     progress: int = video["progress"]
     eta: int | None = video["gateway"]["eta_ms"]
+    guesses = []
+    if eta is not None:
+        guesses.append(max(eta - elapsed, elapsed / 2))  # overdue: expect half as long again
     if progress > 0:
-        left = elapsed * (100 - progress) / progress
-    elif eta is not None:
-        left = max(eta - elapsed, elapsed / 2)  # overdue: expect half as long again
-    else:
+        guesses.append(elapsed * (100 - progress) / progress)  # too long where it waited in a queue first
+    if not guesses:
         return _DEFAULT_POLL_MS
-    return round(min(max(left / _LOOKS_LEFT, _MIN_POLL_MS), _MAX_POLL_MS))
+    return round(min(max(min(guesses) / _LOOKS_LEFT, _MIN_POLL_MS), _MAX_POLL_MS))
 
 
 def seconds_text(milliseconds: int) -> str:
@@ -149,7 +150,7 @@ def _gateway_part(record: VideoRecord, queue_place: int | None) -> dict[str, Any
         "adapter": way.adapter if way else None,
         "preset": way.preset if way else None,
         "mode": record.request.mode,
-        "tier": record.request.tier,
+        "tier": record.tier,
         "plan": {
             "policy": plan.policy,
             "branch": plan.branch,

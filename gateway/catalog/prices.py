@@ -35,13 +35,6 @@ class PriceTerms(Value):
     tokens_per_second_divisor: int | None = None
 
 
-@lru_cache(maxsize=4096)
-def price_version(price: Price) -> str:
-    """A name for this line that changes whenever the line does."""
-    digest = hashlib.sha256(price.model_dump_json().encode()).hexdigest()[:8]
-    return f"{price.effective_from.isoformat()}.{digest}"
-
-
 def price_terms(
     card: ModelCard,
     offer: Offer,
@@ -72,12 +65,19 @@ def price_terms(
     price = max(sourced, key=lambda line: line.effective_from)
     if price.unit == "device_second" and hourly_usd is None:
         raise MissingPrice(f"pool {offer.pool!r} has no hourly rate")
+    return _terms(price, hourly_usd if price.unit == "device_second" else None)
+
+
+@lru_cache(maxsize=4096)
+def _terms(price: Price, hourly_usd: Decimal | None) -> PriceTerms:
+    """The terms of a line; the version is a digest, so that it changes whenever the line does."""
+    digest = hashlib.sha256(price.model_dump_json().encode()).hexdigest()[:8]
     return PriceTerms(
-        version=price_version(price),
+        version=f"{price.effective_from.isoformat()}.{digest}",
         unit=price.unit,
         usd=price.usd,
         per=price.per,
-        hourly_usd=hourly_usd if price.unit == "device_second" else None,
+        hourly_usd=hourly_usd,
         tokens_per_second_divisor=price.tokens_per_second_divisor,
     )
 

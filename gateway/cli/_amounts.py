@@ -18,5 +18,5 @@ def usd(option: str, text: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal(0)
     if not (amount.is_finite() and amount > 0 and amount == round(amount, 6)):
-        raise CliError(ExitCode.USAGE, f"{option} {text!r} is not a sum in US dollars: write 0.50, for example.")
+        raise CliError(ExitCode.USAGE, f"{option} {text!r} is not a sum in US dollars: write 0.50, say.")
     return amount

@@ -70,7 +70,10 @@ class _Live:
 
     def show(self, video: Video) -> None:
         self._progress.update(
-            self._task, description=stage(video), completed=video["progress"], detail=" · ".join(details(video))
+            self._task,
+            description=stage(video),
+            completed=video["progress"],
+            detail=" · ".join(details(video)),
         )
 
     def __enter__(self) -> Self:

@@ -58,7 +58,7 @@ def found_database(settings: Settings) -> Iterator[Database]:
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise CliError(
             ExitCode.CONFIG,
-            f"There is no database at {url.database} yet: `reelgate serve` or `reelgate db upgrade` makes it, "
+            f"There is no database at {url.database} yet: `reelgate serve` makes it, "
             "--data-dir names another folder.",
         )
     db = Database(settings.database_url)

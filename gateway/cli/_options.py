@@ -20,7 +20,7 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         file_okay=False,
-        help="The folder of database, store and config.yaml.  [default: $REELGATE_DATA_DIR, else ~/.reelgate]",
+        help="Database, store and config.yaml.  [default: $REELGATE_DATA_DIR, else ~/.reelgate]",
     ),
 ]
 

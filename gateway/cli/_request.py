@@ -21,16 +21,14 @@ _SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"RI
 class Asked:
     """A request as the command line says it; what is left out is the gateway's to choose."""
 
-    prompt: Annotated[
-        str | None, typer.Argument(help="What the video is to show.", show_default=False)
-    ] = None
+    prompt: Annotated[str | None, typer.Argument(help="What the video is to show.", show_default=False)] = (
+        None
+    )
     model: Annotated[str | None, typer.Option(help="A model or alias.  [default: auto]")] = None
     mode: Annotated[Literal["preview", "final"] | None, typer.Option(help="[default: final]")] = None
     preview: Annotated[bool, typer.Option("--preview", help="Short for --mode preview.")] = False
     tier: Annotated[str | None, typer.Option(help="At most your own tier, which is the default.")] = None
-    quality: Annotated[
-        Literal["standard", "premium"] | None, typer.Option(help="[default: standard]")
-    ] = None
+    quality: Annotated[Literal["standard", "premium"] | None, typer.Option(help="[default: standard]")] = None
     seconds: Annotated[str | None, typer.Option(help="Length, for example 4 or 2.5.")] = None
     size: Annotated[str | None, typer.Option(help="Width by height in pixels, for example 832x480.")] = None
     resolution: Annotated[
@@ -38,9 +36,10 @@ class Asked:
     ] = None
     aspect_ratio: Annotated[str | None, typer.Option(help="For example 16:9.")] = None
     fps: Annotated[int | None, typer.Option(help="Frames per second.")] = None
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same video, where a model can.")] = None
+    seed: Annotated[int | None, typer.Option(help="The same seed, the same video, where a model can.")] = None
     audio: Annotated[
-        Literal["no", "yes", "required"] | None, typer.Option(help="yes: if it can be had; required: or nothing.")
+        Literal["no", "yes", "required"] | None,
+        typer.Option(help="yes is a wish, required a condition."),
     ] = None
     image: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="The first frame: PNG, JPEG or WebP.")

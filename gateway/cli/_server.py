@@ -14,7 +14,6 @@ from gateway.cli.exits import CliError, ExitCode
 from gateway.kit import http
 from gateway.spec import OutcomeUnknown, ProviderError
 
-DEFAULT_URL = "http://127.0.0.1:8700"
 POLL_MS = 1000
 
 _EXITS = {
@@ -49,10 +48,12 @@ class Server:
         if not key:
             raise CliError(
                 ExitCode.DENIED,
-                "REELGATE_API_KEY is not set: put a key there; the operator makes one with `reelgate keys create`.",
+                "REELGATE_API_KEY is not set: put a key there; `reelgate keys create` makes one.",
             )
         if not (key.isascii() and key.isprintable()):
-            raise CliError(ExitCode.DENIED, "REELGATE_API_KEY holds characters that no key has: copy it again.")
+            raise CliError(
+                ExitCode.DENIED, "REELGATE_API_KEY holds characters that no key has: copy it again."
+            )
         self._url = url
         self._runner = asyncio.Runner()
         self._client = http.client(base_url=url, headers={"Authorization": f"Bearer {key}"})
@@ -154,8 +155,8 @@ class Server:
     def _unreachable(self, error: ProviderError) -> Unreachable:
         return Unreachable(
             ExitCode.NOT_FOUND,
-            f"No gateway answers at {self._url} ({error.operator_detail}) Start one with `reelgate serve`, or "
-            "name another with --url or REELGATE_URL.",
+            f"No gateway answers at {self._url} ({error.operator_detail}) Start one with `reelgate serve` "
+            "or name another with --url or REELGATE_URL.",
         )
 
 
@@ -176,6 +177,9 @@ def _refused(response: http.Response) -> CliError:
         body = response.json()
         message = body["error"]["message"]
     except (ValueError, LookupError, TypeError):
-        body, message = None, f"HTTP {response.status_code}, which is no answer of a gateway: check the address."
+        body, message = (
+            None,
+            f"HTTP {response.status_code}, which is no answer of a gateway: check the address.",
+        )
     code = _EXITS.get(response.status_code, ExitCode.SERVER)
     return CliError(code, message, body=body)

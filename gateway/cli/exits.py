@@ -39,7 +39,7 @@ class ExitCode(IntEnum):
 
 
 class CliError(Exception):
-    """Ends the command: ``message`` says what is wrong and what to do, ``body`` is the JSON for ``--json``."""
+    """Ends the command: ``message`` says what is wrong and what to do, ``body`` is what ``--json`` prints."""
 
     def __init__(self, code: ExitCode, message: str, *, body: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)

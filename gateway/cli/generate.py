@@ -14,8 +14,9 @@ from gateway.cli._follow import display, follow
 from gateway.cli._options import AsJson, DataDir
 from gateway.cli._output import console, emit
 from gateway.cli._request import Asked, takes_request
-from gateway.cli._server import DEFAULT_URL, Server, Unreachable, Video, api_key
+from gateway.cli._server import Server, Unreachable, Video, api_key
 from gateway.cli.exits import CliError, ExitCode
+from gateway.settings import load_settings
 
 
 class _Detached(Exception):
@@ -34,26 +35,45 @@ def command(
         Path | None,
         typer.Option("--output", "-o", dir_okay=False, help="Where to save it.  [default: <id>.mp4]"),
     ] = None,
-    url: Annotated[str, typer.Option(envvar="REELGATE_URL", help="The gateway.")] = DEFAULT_URL,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="REELGATE_URL", help="The gateway.  [default: where this data folder's listens]"),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a video on a running gateway and save it. The key is read from REELGATE_API_KEY.
+    """Make a video on a running gateway and save it.
 
-    Ctrl-C asks whether to leave the video to itself or to cancel it; without a terminal it leaves.
+    The key is read from REELGATE_API_KEY. Ctrl-C asks whether to leave the video to itself or to cancel it; without a terminal it leaves.
     """
     if (asked.prompt is None) == (resume is None):
-        raise CliError(ExitCode.USAGE, "Say what the video is to show, or name one with --resume: one of them.")
+        raise CliError(
+            ExitCode.USAGE, "Say what the video is to show, or name one with --resume: one of them."
+        )
     if output is not None and not output.absolute().parent.is_dir():
         raise CliError(ExitCode.USAGE, f"{output.parent} is not a folder: make it first.")
     screen = console(stderr=True)
-    with Server(url, api_key()) as server:
-        video = server.create(asked.body()) if resume is None else server.video(resume)
+    with Server(url or _local_url(data_dir), api_key()) as server:
+        video = _created(server, asked) if resume is None else server.video(resume)
         try:
             video = _followed(server, video, screen)
         except _Detached as left:
             _detach(left.video, as_json)
         _finish(server, video, output or Path(f"{video['id']}.mp4"), as_json)
+
+
+def _created(server: Server, asked: Asked) -> Video:
+    try:
+        return server.create(asked.body())
+    except KeyboardInterrupt:
+        typer.echo("stopped before the gateway answered; GET /v1/videos says whether it took it", err=True)
+        raise
+
+
+def _local_url(data_dir: Path | None) -> str:
+    settings = load_settings(data_dir)
+    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host  # noqa: S104  # compared with, not bound
+    return f"http://{host}:{settings.port}"
 
 
 def _followed(server: Server, video: Video, screen: Console) -> Video:
@@ -89,7 +109,10 @@ def _answer(screen: Console) -> str:
         return "detach"
     try:
         return Prompt.ask(
-            "Leave the video to itself, or cancel it?", console=screen, choices=["detach", "cancel"], default="detach"
+            "Leave the video to itself, or cancel it?",
+            console=screen,
+            choices=["detach", "cancel"],
+            default="detach",
         )
     except (KeyboardInterrupt, EOFError):
         return "detach"

@@ -60,7 +60,9 @@ def create(
 def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the keys; their secrets are not kept."""
     query = (
-        sa.select(api_keys, tenants.c.name.label("tenant"), tenants.c.tier, tenants.c.monthly_budget_micro_usd)
+        sa.select(
+            api_keys, tenants.c.name.label("tenant"), tenants.c.tier, tenants.c.monthly_budget_micro_usd
+        )
         .join(tenants, tenants.c.id == api_keys.c.tenant_id)
         .order_by(api_keys.c.id)
     )
@@ -70,7 +72,7 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         emit({"keys": keys})
         return
     columns = tuple(keys[0]) if keys else ("id",)
-    console().print(table("API keys", columns, (key.values() for key in map(_shown, keys))))
+    console().print(table("API keys", columns, map(_cells, keys)))
 
 
 @app.command()
@@ -136,5 +138,5 @@ def _listed(row: sa.Row[Any]) -> dict[str, Any]:
     }
 
 
-def _shown(key: dict[str, Any]) -> dict[str, Any]:
-    return {**key, "admin": "yes" if key["admin"] else ""}
+def _cells(key: dict[str, Any]) -> tuple[object, ...]:
+    return tuple({**key, "admin": "yes" if key["admin"] else ""}.values())

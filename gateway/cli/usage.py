@@ -34,7 +34,10 @@ def command(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was made, what it cost and how long it took, over all tenants."""
+    """Show what was made, what it cost and how long it took.
+
+    Over all tenants; a video counts on the UTC day it was asked for.
+    """
     last = now().date() if until is None else until.date()
     first = last - timedelta(days=DEFAULT_DAYS - 1) if since is None else since.date()
     if first > last:

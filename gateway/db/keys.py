@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -35,7 +35,7 @@ class NewKey:
     """A key just made; ``secret`` is never to be had again."""
 
     id: str
-    secret: str
+    secret: str = field(repr=False)
     tenant_id: str
     tenant: str
     tier: str

@@ -89,12 +89,12 @@ def accept(
         IdempotencyMismatch, IdempotencyInFlight: the key belongs to another body, or is being accepted.
         StoreError: an input image could not be stored.
     """
-    tier = _tier(resources, caller, request)
-    _screen(resources, request)
     with _in_flight(caller, idempotency):
         replay = _replay(resources, caller, idempotency)
         if replay is not None:
             return replay
+        tier = _tier(resources, caller, request)
+        _screen(resources, request)
         video_id = new_id("video")
         stored, keys = _with_keys(request, video_id)
         try:
@@ -105,9 +105,13 @@ def accept(
                 _insert(connection, resources, caller, stored, decided, tier, video_id, remixed_from)
                 body = reply(get_video(connection, caller.tenant_id, video_id))
                 _remember(connection, caller, idempotency, video_id, body)
-        except BaseException:
+        except BaseException as error:
             for key in keys:
                 resources.store.delete(key)
+            if isinstance(error, sa.exc.IntegrityError) and idempotency is not None:
+                replay = _replay(resources, caller, idempotency)
+                if replay is not None:
+                    return replay
             raise
         return Accepted(reply=body, replayed=False)
 
@@ -237,7 +241,7 @@ _FLYING: set[tuple[str, str]] = set()
 def _in_flight(caller: Caller, idempotency: Idempotency | None) -> Iterator[None]:
     """Refuse a second request with the same key while the first is being accepted in this process.
 
-    Between processes the key's row decides: the later transaction fails on it, and its retry replays.
+    Between processes the key's row decides: the later transaction fails on it and replays the first reply.
     """
     if idempotency is None:
         yield

@@ -59,6 +59,7 @@ class VideoRecord:
     progress: int
     request: VideoRequest
     plan: Plan
+    tier: str
     model: str
     size: str
     clip_ms: int

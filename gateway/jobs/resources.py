@@ -39,7 +39,7 @@ class Resources:
     db: Database
     store: Store
     registry: Registry
-    pepper: bytes
+    pepper: bytes = field(repr=False)
     enqueuer: Enqueuer
     io: IoLoop
     supervisor: str

@@ -6,6 +6,7 @@ download that broke off) leaves the attempt as it is, and the watcher enqueues t
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import time
@@ -25,7 +26,17 @@ from gateway.jobs.events import add_event
 from gateway.jobs.failure import close
 from gateway.jobs.resources import Resources
 from gateway.ledger.entries import charge_and_release, provider_actual
-from gateway.media import BrokenVideo, Probe, Stored, StoreError, fetch_result, probe, spritesheet, thumbnail
+from gateway.media import (
+    BrokenVideo,
+    Probe,
+    Store,
+    Stored,
+    StoreError,
+    fetch_result,
+    probe,
+    spritesheet,
+    thumbnail,
+)
 from gateway.spec import Failed, Note, Output, ProviderError, StreamsContent, Ticket, Usage, parse_size
 
 RETRY_FIRST = timedelta(seconds=2)
@@ -79,12 +90,11 @@ def _fetch_and_store(resources: Resources, row: sa.Row[Any], folder: Path) -> De
     path = store.path(row.source_key) if row.source_key else _fetch(resources, row, folder / "clip.mp4")
     fetched = time.monotonic()
     facts = probe(path)
-    key = row.source_key or f"videos/{row.video_id}/{row.id}.mp4"
-    stem = key.removesuffix(".mp4")
+    video = store.put(row.source_key, path) if row.source_key else _keep(store, row, "mp4", path)
     files = [
-        ("video", "video/mp4", store.put(key, path)),
-        ("thumbnail", "image/webp", store.put(f"{stem}-thumbnail.webp", thumbnail(path))),
-        ("spritesheet", "image/jpeg", store.put(f"{stem}-spritesheet.jpg", spritesheet(path))),
+        ("video", "video/mp4", video),
+        ("thumbnail", "image/webp", _keep(store, row, "webp", thumbnail(path))),
+        ("spritesheet", "image/jpeg", _keep(store, row, "jpg", spritesheet(path))),
     ]
     return Delivery(
         probe=facts,
@@ -92,6 +102,20 @@ def _fetch_and_store(resources: Resources, row: sa.Row[Any], folder: Path) -> De
         transfer_ms=round((fetched - begun) * 1000),
         store_ms=round((time.monotonic() - fetched) * 1000),
     )
+
+
+def _keep(store: Store, row: sa.Row[Any], suffix: str, content: Path | bytes) -> Stored:
+    """Store under a key that names the content too.
+
+    A settling that is run again after a crash may fetch other bytes than the first time: they must not meet
+    under one key.
+    """
+    if isinstance(content, bytes):
+        digest = hashlib.sha256(content)
+    else:
+        with content.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+    return store.put(f"videos/{row.video_id}/{row.id}-{digest.hexdigest()[:16]}.{suffix}", content)
 
 
 def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:

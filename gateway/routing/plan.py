@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from gateway.routing.excluded import Excluded
 from gateway.routing.facts import Facts
 from gateway.routing.notes import candidate_notes
-from gateway.routing.output import NO_LIMITS, resolve_output
+from gateway.routing.output import resolve_output
 from gateway.routing.quote import make_quote
 from gateway.routing.rules import check_card, check_offer, check_ready
 from gateway.spec import (
@@ -118,7 +118,7 @@ def _consider_offer(
 ) -> Iterator[Candidate | Dropped]:
     try:
         check_offer(request, card, offer, facts)
-        if offer.limits != NO_LIMITS:
+        if offer.narrows:
             output = resolve_output(request, card, offer)
     except Excluded as excluded:
         yield excluded.dropped(card.id, offer.id)

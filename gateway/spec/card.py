@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -199,6 +200,11 @@ class Offer(Value):
             return {**data, "id": f"{data.get('adapter')}/{data.get('model')}{region}"}
         return data
 
+    @cached_property
+    def narrows(self) -> bool:
+        """True if the offer passes on less than its model can do."""
+        return self.limits != OfferLimits()
+
     def preset(self, name: str) -> Preset | None:
         """The preset of this name, or None."""
         return next((preset for preset in self.presets if preset.name == name), None)
@@ -241,6 +247,10 @@ class ModelCard(Value):
 
     def resolution_of(self, size: str) -> Resolution | None:
         """The named set that holds this size, or None where the card has bounds."""
+        return self._resolutions.get(size)
+
+    @cached_property
+    def _resolutions(self) -> dict[str, Resolution]:
         if isinstance(self.sizes, SizeBounds):
-            return None
-        return next((name for name, sizes in self.sizes.items() if size in sizes), None)
+            return {}
+        return {size: name for name, sizes in reversed(self.sizes.items()) for size in sizes}

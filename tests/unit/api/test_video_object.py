@@ -128,6 +128,8 @@ def test_a_failure_is_told_with_its_attempts() -> None:
         ("queued", 0, 3_600_000, 0, 5000),
         ("in_progress", 50, 8000, 4, 1000),
         ("in_progress", 99, 8000, 60, 250),
+        ("in_progress", 50, None, 4, 1000),
+        ("in_progress", 5, 1000, 4, 500),
         ("in_progress", 0, 1000, 8, 1000),
         ("in_progress", 0, 1000, -5, 250),
     ],

@@ -1,0 +1,193 @@
+"""``reelgate demo``: the main job from one end to the other, on any machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gateway.cli._demo_clips import CLIPS, REQUESTS, Clip
+from gateway.cli._demo_record import Row, read_record
+from gateway.cli._demo_server import demo_server, log_tail
+from gateway.cli._open import default_tenant, opened_database
+from gateway.cli._options import AsJson, DataDir
+from gateway.cli._output import console, emit, milliseconds, table
+from gateway.cli._plan import summary
+from gateway.cli._server import Server, Video
+from gateway.cli.exits import CliError, ExitCode
+from gateway.db.keys import create_key, load_pepper
+from gateway.settings import Settings, load_settings
+from gateway.spec import Plan
+
+LOOK_S = 0.2
+
+PARTS = ("queued_ms", "render_ms", "transfer_ms", "store_ms", "total_ms")
+"""The parts of latency that a local render has."""
+
+
+def command(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", file_okay=False, help="Where the clips go.")
+    ] = Path("demo-out"),
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make four videos with the built-in test weights and show how each was routed and recorded.
+
+    Starts a server of its own on a free port, with a fresh data folder unless one is given, and stops it.
+    Needs no key, no GPU and no network. The weights are random: this shows a working path, not pictures.
+    """
+    begun = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped then, too
+    _forget_deployment()
+    screen = Console(quiet=True) if as_json else console()
+    output.mkdir(parents=True, exist_ok=True)
+    with _data_folder(data_dir) as folder:
+        results = _run(screen, folder, output)
+    seconds = round(time.monotonic() - begun, 1)
+    if as_json:
+        emit({**results, "seconds": seconds})
+    screen.print(f"\nDone in {seconds} s: {len(CLIPS)} clips in {output}/", style="bold")
+
+
+@contextmanager
+def _data_folder(given: Path | None) -> Iterator[Path]:
+    """The folder named, or a fresh one, which stays only when the demo fails: the server's log is in it."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given.absolute()
+        return
+    fresh, keep = Path(tempfile.mkdtemp(prefix="reelgate-demo-")), False
+    try:
+        yield fresh
+    except CliError:
+        keep = True
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(fresh)
+
+
+def _forget_deployment() -> None:
+    """Drop this deployment's own settings: a demo must not touch its database."""
+    for name in [name for name in os.environ if name.startswith("REELGATE_")]:
+        del os.environ[name]
+
+
+def _run(screen: Console, folder: Path, output: Path) -> dict[str, Any]:
+    log = folder / "demo-server.log"
+    try:
+        with demo_server(folder, log) as greeting:
+            settings = load_settings(folder)
+            with Server(greeting["url"], greeting["key"] or _new_key(settings)) as server:
+                return _show(screen, server, settings, output, greeting["url"])
+    except CliError as error:
+        raise CliError(
+            ExitCode.FAILED, f"{error.message}\nThe end of the server's log, {log}:\n{log_tail(log)}"
+        ) from error
+
+
+def _new_key(settings: Settings) -> str:
+    """A key for a data folder whose first one was shown long ago."""
+    with opened_database(settings) as db, db.write() as connection:
+        tenant_id = default_tenant(connection, settings)
+        return create_key(connection, load_pepper(settings), tenant_id, name="demo", admin=True).secret
+
+
+def _show(screen: Console, server: Server, settings: Settings, output: Path, url: str) -> dict[str, Any]:
+    screen.print(
+        "Reelgate demo: four videos through the HTTP API, made by Wan 2.2's code path on this machine."
+    )
+    screen.print("The weights are random and tiny: the clips prove the path, they are no pictures.\n")
+    screen.print(f"server {url}, data in {settings.data_dir}\n")
+    routes = _show_routes(screen, server)
+    videos, problems = _show_videos(screen, server, output)
+    record, unbalanced = read_record(settings, [video["id"] for video in videos])
+    _show_record(screen, record, server.usage("model"))
+    screen.print(f"\nledger verify: {'; '.join(unbalanced) or 'every video balances'}")
+    problems += unbalanced
+    if problems:
+        raise CliError(ExitCode.FAILED, "The demo failed: " + "; ".join(problems))
+    return {"routes": routes, "videos": videos, "record": record, "ledger_problems": unbalanced}
+
+
+def _show_routes(screen: Console, server: Server) -> dict[str, Any]:
+    """The plans of the opening rule's five kinds of request; nothing is made."""
+    screen.print("How five requests would be routed (POST /v1/videos/plan)", style="bold")
+    plans = {}
+    for kind, fields in REQUESTS.items():
+        plans[kind] = server.plan({"prompt": CLIPS[0].prompt, **fields})
+        plan = Plan.model_validate(plans[kind])
+        screen.print(f"  {kind:<16} {summary(plan)}")
+        for line in _reasons(plan):
+            screen.print(f"  {'':<16} {line}")
+    return plans
+
+
+def _reasons(plan: Plan) -> Iterator[str]:
+    """Why this one, what is to be known of it, and why not the others, by reason."""
+    if plan.chosen is not None:
+        yield plan.chosen.reason
+    for note in plan.notes:
+        yield f"note: {note.detail}"
+    left_out: defaultdict[str, list[str]] = defaultdict(list)
+    for way in plan.dropped:
+        if way.model not in left_out[way.code]:
+            left_out[way.code].append(way.model)
+    for code, models in left_out.items():
+        yield f"left out, {code}: {', '.join(models)}"
+
+
+def _show_videos(screen: Console, server: Server, output: Path) -> tuple[list[Video], list[str]]:
+    """Make, download and decode the clips; returns the videos and what is wrong with them."""
+    screen.print("\nFour videos (POST /v1/videos)", style="bold")
+    asked = [(clip, server.create(clip.body())) for clip in CLIPS]
+    videos, problems = [], []
+    for clip, accepted in asked:
+        video = _finished(server, accepted)
+        file = output / f"{clip.name}.mp4"
+        found, good = _received(server, clip, video, file)
+        screen.print(f"  {'✓' if good else '✗'} {file}: {clip.title}")
+        screen.print(f"    asked {clip.asked}; decoded {found}", style="" if good else "bold red")
+        if not good:
+            problems.append(f"{clip.name}: asked {clip.asked}, got {found}")
+        videos.append({**video, "file": str(file), "decoded": found})
+    return videos, problems
+
+
+def _finished(server: Server, video: Video) -> Video:
+    while video["status"] not in ("completed", "failed"):
+        server.wait(LOOK_S)
+        video = server.video(video["id"])
+    return video
+
+
+def _received(server: Server, clip: Clip, video: Video, file: Path) -> tuple[str, bool]:
+    if video["status"] == "failed":
+        return f"failed, {video['error']['code']}: {video['error']['message']}", False
+    server.save(video["id"], file)
+    return clip.check(file)
+
+
+def _show_record(screen: Console, record: Sequence[Row], usage: Mapping[str, Any]) -> None:
+    ways = ("model", "adapter", "preset", "state", "estimate_usd", "cost_usd", "charge_usd")
+    money = (tuple(str(row[name]) for name in ways) for row in record)
+    screen.print()
+    screen.print(table("The SQL record, by attempt: money in US dollars", ways, money))
+    times = ((row["model"], *(milliseconds(row["latency"][part]) for part in PARTS)) for row in record)
+    columns = ("model", *(f"{part.removesuffix('_ms')}>" for part in PARTS))
+    screen.print()
+    screen.print(table("The SQL record, by attempt: latency", columns, times))
+    rows = [tuple(row.values()) for row in usage["data"]]
+    screen.print()
+    screen.print(table("Usage (GET /v1/usage)", tuple(usage["data"][0]), rows))

@@ -1,0 +1,152 @@
+"""``reelgate serve``: one process with the API and the watcher, and one per device slot."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+import typer
+import uvicorn
+from typing_extensions import override
+
+from gateway.api.app import create_app
+from gateway.cli._open import default_tenant
+from gateway.cli._options import AsJson, DataDir
+from gateway.cli.exits import CliError, ExitCode
+from gateway.db.keys import NewKey, create_key
+from gateway.db.tables import api_keys
+from gateway.jobs.runtime import Runtime
+from gateway.log import configure_logging
+from gateway.settings import Settings, load_settings
+
+GRACE_S = 5
+"""How long open requests may take to finish when the server is told to stop."""
+
+
+def command(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.  [default: 8700]")
+    ] = None,
+    isolation: Annotated[
+        Literal["process", "none"] | None,
+        typer.Option(help="A process per device slot, or none of its own.  [default: process]"),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the gateway: the API, the watcher and the device slots.
+
+    The first start on a fresh data folder makes an admin key and prints it, once. The log goes to stderr.
+    SIGTERM and Ctrl-C stop it in order; what is not finished goes on at the next start.
+    """
+    configure_logging()
+    settings = _settings(data_dir, host=host, port=port, isolation=isolation)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with _listen(settings) as listening:
+            _serve(settings, listening, as_json)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+
+
+def _serve(settings: Settings, listening: socket.socket, as_json: bool) -> None:
+    runtime = Runtime.open(settings)
+    try:
+        key = _first_key(runtime)
+        runtime.start()
+        config = uvicorn.Config(
+            create_app(runtime),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        _Server(config, _greeting(settings, _url(listening), key), as_json).run(sockets=[listening])
+    finally:
+        runtime.close()
+
+
+def _settings(data_dir: Path | None, **given: Any) -> Settings:
+    """The settings with what the command line says, which wins over file and environment."""
+    named = {name: value for name, value in given.items() if value is not None}
+    return load_settings(data_dir).model_copy(update=named)
+
+
+class _Server(uvicorn.Server):
+    """Greets once it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, greeting: dict[str, Any], as_json: bool) -> None:
+        super().__init__(config)
+        self._greeting = greeting
+        self._as_json = as_json
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._as_json:
+            typer.echo(json.dumps(self._greeting))  # on one line, for who starts it and reads on
+        else:
+            typer.echo(_told(self._greeting))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bind before anything is started, so that a taken port costs nothing, and port 0 has a number."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # asyncio switches Nagle's delay off only on sockets that name their protocol: 40 ms a reply otherwise
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise CliError(
+            ExitCode.CONFIG,
+            f"Cannot listen on {settings.host} port {settings.port} ({error.strerror}): give another --port "
+            "(0 takes a free one) or --host.",
+        ) from error
+    return listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared with, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _first_key(runtime: Runtime) -> NewKey | None:
+    """An admin key if the database has no key at all yet."""
+    with runtime.db.write() as connection:
+        if connection.execute(sa.select(api_keys.c.id).limit(1)).first() is not None:
+            return None
+        tenant_id = default_tenant(connection, runtime.settings)
+        return create_key(connection, runtime.pepper, tenant_id, name="first start", admin=True)
+
+
+def _greeting(settings: Settings, url: str, key: NewKey | None) -> dict[str, Any]:
+    return {"url": url, "data_dir": str(settings.data_dir), "key": None if key is None else key.secret}
+
+
+def _told(greeting: dict[str, Any]) -> str:
+    lines = [f"Reelgate answers at {greeting['url']}", f"data in  {greeting['data_dir']}", ""]
+    if greeting["key"] is None:
+        return "\n".join([*lines, "Keys: `reelgate keys create` makes one."])
+    return "\n".join(
+        [
+            *lines,
+            "Your admin key, shown this once:",
+            "",
+            f"  {greeting['key']}",
+            "",
+            "Try it:",
+            "",
+            f"  curl {greeting['url']}/v1/videos -H 'Authorization: Bearer {greeting['key']}' \\",
+            "    -F prompt='A paper boat on a quiet pond' -F mode=preview",
+            "",
+        ]
+    )

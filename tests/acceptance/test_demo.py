@@ -1,0 +1,62 @@
+"""``reelgate demo`` from an empty folder: four clips that are what was asked for, and the record of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from gateway.media import probe
+
+CLIPS = {
+    "text-to-video": (33, 96, 64, 16),
+    "image-to-video": (17, 64, 96, 16),
+    "ti2v-from-text": (25, 128, 64, 24),
+    "ti2v-from-image": (25, 64, 64, 12),
+}
+
+
+def test_four_clips_five_routes_and_a_balanced_record(tmp_path: Path):
+    strange = {"REELGATE_DATABASE_URL": "sqlite:////nowhere/reelgate.db", "REELGATE_POLICY": "nobody's"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway.cli.main", "demo", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, **strange, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    print(f"the demo took {told['seconds']} s")
+    assert [path.name for path in tmp_path.iterdir()] == ["demo-out"]  # its data folder is gone
+    assert {path.stem for path in (tmp_path / "demo-out").iterdir()} == set(CLIPS)
+    for name, (frames, width, height, fps) in CLIPS.items():
+        found = probe(tmp_path / "demo-out" / f"{name}.mp4")
+        assert (found.frames, found.width, found.height, found.fps) == (frames, width, height, fps)
+        assert (found.codec, found.pix_fmt) == ("h264", "yuv420p")
+    branches = [plan["branch"] for plan in told["routes"].values()]
+    assert branches == ["preview", "basic", "audio", "premium", "default"]
+    assert all(plan["chosen"]["reason"] for plan in told["routes"].values())
+    assert [row["state"] for row in told["record"]] == ["succeeded"] * 4
+    assert all(float(row["cost_usd"]) > 0 and row["latency"]["render_ms"] > 0 for row in told["record"])
+    assert told["ledger_problems"] == []
+
+
+def test_without_the_weights_code_it_says_what_failed(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "config.yaml").write_text("enabled_plugins: [echo, policies]\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "gateway.cli.main", "demo", "--data-dir", "data"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert "wan-2.2-t2v-a14b-tiny" in ran.stderr
+    assert "Traceback" not in ran.stderr
