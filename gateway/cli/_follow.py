@@ -130,9 +130,12 @@ def details(video: Video) -> list[str]:
 
 
 def _left_s(video: Video) -> float | None:
-    """Seconds to go, from the estimate at accept."""
-    eta = video["gateway"]["eta_ms"]
-    if eta is None or video["status"] in ("completed", "failed"):
+    """Seconds to go: from the progress so far, else from the estimate at accept."""
+    if video["status"] in ("completed", "failed"):
         return None
-    left = video["created_at"] + eta / 1000 - time.time()
+    elapsed: float = time.time() - video["created_at"]
+    progress, eta = video["progress"], video["gateway"]["eta_ms"]
+    if progress > 0:
+        return max(0.0, elapsed * (100 - progress) / progress)
+    left = 0.0 if eta is None else eta / 1000 - elapsed
     return left if left > 0 else None

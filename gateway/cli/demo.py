@@ -7,14 +7,14 @@ import shutil
 import signal
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 
 from gateway.cli._demo_clips import CLIPS, REQUESTS, Clip
 from gateway.cli._demo_record import Row, read_record
@@ -123,29 +123,39 @@ def _show(screen: Console, server: Server, settings: Settings, output: Path, url
 
 def _show_routes(screen: Console, server: Server) -> dict[str, Any]:
     """The plans of the opening rule's five kinds of request; nothing is made."""
+    plans = {kind: server.plan({"prompt": CLIPS[0].prompt, **fields}) for kind, fields in REQUESTS.items()}
+    read = {kind: Plan.model_validate(plan) for kind, plan in plans.items()}
+    everywhere = set.intersection(
+        *({(way.code, way.model) for way in plan.dropped} for plan in read.values())
+    )
     screen.print("How five requests would be routed (POST /v1/videos/plan)", style="bold")
-    plans = {}
-    for kind, fields in REQUESTS.items():
-        plans[kind] = server.plan({"prompt": CLIPS[0].prompt, **fields})
-        plan = Plan.model_validate(plans[kind])
-        screen.print(f"  {kind:<16} {summary(plan)}")
-        for line in _reasons(plan):
-            screen.print(f"  {'':<16} {line}")
+    for kind, plan in read.items():
+        screen.print(f"  {kind}: {summary(plan)}")
+        for line in _reasons(plan, everywhere):
+            screen.print(Padding(line, (0, 0, 0, 6)))
+    screen.print("  left out of all five:")
+    for line in _by_code(sorted(everywhere)):
+        screen.print(Padding(line, (0, 0, 0, 6)))
     return plans
 
 
-def _reasons(plan: Plan) -> Iterator[str]:
-    """Why this one, what is to be known of it, and why not the others, by reason."""
+def _reasons(plan: Plan, known: Set[tuple[str, str]]) -> Iterator[str]:
+    """Why this one, what is to be noted, and what else was left out."""
     if plan.chosen is not None:
-        yield plan.chosen.reason
+        yield f"because: {plan.chosen.reason}"
     for note in plan.notes:
-        yield f"note: {note.detail}"
-    left_out: defaultdict[str, list[str]] = defaultdict(list)
-    for way in plan.dropped:
-        if way.model not in left_out[way.code]:
-            left_out[way.code].append(way.model)
-    for code, models in left_out.items():
-        yield f"left out, {code}: {', '.join(models)}"
+        yield f"note: {note.detail} ({note.code})"
+    for line in _by_code((way.code, way.model) for way in plan.dropped if (way.code, way.model) not in known):
+        yield f"left out, {line}"
+
+
+def _by_code(ways: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """``no_adapter: kling-3.0, veo-3.1`` for each reason."""
+    models: dict[str, dict[str, None]] = {}
+    for code, model in ways:
+        models.setdefault(code, {})[model] = None
+    for code, names in models.items():
+        yield f"{code}: {', '.join(names)}"
 
 
 def _show_videos(screen: Console, server: Server, output: Path) -> tuple[list[Video], list[str]]:

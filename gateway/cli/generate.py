@@ -44,7 +44,8 @@ def command(
 ) -> None:
     """Make a video on a running gateway and save it.
 
-    The key is read from REELGATE_API_KEY. Ctrl-C asks whether to leave the video to itself or to cancel it; without a terminal it leaves.
+    The key is read from REELGATE_API_KEY. Ctrl-C asks whether to leave the video to itself or to cancel it;
+    without a terminal it leaves.
     """
     if (asked.prompt is None) == (resume is None):
         raise CliError(

@@ -134,6 +134,7 @@ attempts = sa.Table(
     sa.Column("output", sa.JSON, nullable=False),
     sa.Column("size", sa.String(20), nullable=False),
     sa.Column("clip_ms", Ms, nullable=False),
+    sa.Column("tuned", sa.Boolean, nullable=False),
     sa.Column("price", sa.JSON, nullable=False),
     sa.Column("price_version", sa.String(40), nullable=False),
     sa.Column("estimate_micro_usd", Micro, nullable=False),

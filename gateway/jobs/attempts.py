@@ -70,6 +70,7 @@ def plan_attempt(
             output=candidate.output.model_dump(mode="json"),
             size=candidate.output.size,
             clip_ms=clip_ms(candidate.output),
+            tuned=way.tuned,
             price=way.price.model_dump(mode="json"),
             price_version=way.price.version,
             estimate_micro_usd=estimate,

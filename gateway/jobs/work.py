@@ -26,12 +26,16 @@ class Gone(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """A candidate resolved: its offer and preset, and the price it would be started at now."""
+    """A candidate resolved: its offer and preset, and the price it would be started at now.
+
+    ``tuned``: the request has options for its adapter, so that its time is no measure for others.
+    """
 
     candidate: Candidate
     offer: Offer
     preset: Preset
     price: PriceTerms
+    tuned: bool
 
 
 def resolve(resources: Resources, candidate: Candidate, request: VideoRequest) -> Way:
@@ -51,7 +55,8 @@ def resolve(resources: Resources, candidate: Candidate, request: VideoRequest) -
         now().date(),
         pool.hourly_usd if pool else None,
     )
-    return Way(candidate=candidate, offer=offer, preset=preset, price=price)
+    tuned = bool(request.options.get(candidate.adapter))
+    return Way(candidate=candidate, offer=offer, preset=preset, price=price, tuned=tuned)
 
 
 def _find(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # a plugin that only declares itself must load neither numpy 
 
     Frame = npt.NDArray[np.uint8]
 
-_ENCODER = {"preset": "fast", "crf": "18"}
+# without mbtree: the macroblock tree of FFmpeg's x264 reads memory that it never wrote, so that equal frames
+# gave unequal files
+_ENCODER = {"preset": "fast", "crf": "18", "x264-params": "mbtree=0"}
 _THREADS = 4  # x264's output depends on how many threads share the work, so it must not follow the machine
 _BT709 = 1  # the code point of BT.709 in ITU-T H.273, for matrix, primaries and transfer alike
 _LIMITED = 1  # FFmpeg's AVCOL_RANGE_MPEG: luma 16 to 235, what every player assumes of yuv420p

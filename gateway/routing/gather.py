@@ -40,12 +40,15 @@ class TimingCache:
 
 
 def read_timings(connection: sa.Connection) -> Timings:
-    """Medians of the newest successful attempts, by offer, preset and size."""
+    """Medians of the newest successful attempts, by offer, preset and size; not of those with options of
+    their own, which may have taken fewer steps."""
     newest = (
         sa.select(
             attempts.c.offer, attempts.c.preset, attempts.c.size, attempts.c.clip_ms, attempts.c.render_ms
         )
-        .where(attempts.c.state == "succeeded", attempts.c.render_ms.is_not(None))
+        .where(
+            attempts.c.state == "succeeded", attempts.c.render_ms.is_not(None), attempts.c.tuned.is_(False)
+        )
         .order_by(attempts.c.finished_at.desc())
         .limit(RECENT)
     )

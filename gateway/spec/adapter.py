@@ -128,7 +128,10 @@ class Control(Protocol):
     """Where the render may write; removed afterwards."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Report that ``done`` of ``total`` units of ``stage`` are done."""
+        """Report that ``done`` of ``total`` units of the whole job are done; one count over all stages.
+
+        It never falls and ends at ``total``; ``stage`` names what is going on, for people.
+        """
 
     def cancelled(self) -> bool:
         """True once the job should stop; ask between steps and raise :class:`Cancelled`."""

@@ -98,6 +98,7 @@ def upgrade() -> None:
     sa.Column('output', sa.JSON(), nullable=False),
     sa.Column('size', sa.String(length=20), nullable=False),
     sa.Column('clip_ms', sa.BigInteger(), nullable=False),
+    sa.Column('tuned', sa.Boolean(), nullable=False),
     sa.Column('price', sa.JSON(), nullable=False),
     sa.Column('price_version', sa.String(length=40), nullable=False),
     sa.Column('estimate_micro_usd', sa.BigInteger(), nullable=False),

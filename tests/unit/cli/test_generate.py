@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -236,4 +237,6 @@ def test_what_is_shown_of_a_state():
     assert details(waiting)[3].endswith(" s left")
     working = video("in_progress", 40, attempts=[{"stage": "denoise"}])
     assert stage(working) == "denoise"
+    working["created_at"] = time.time() - 4
+    assert details(working)[-1] == "6 s left"
     assert details(video("completed", 100)) == ["echo by echo", "$0.25"]

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from adapters.wan_local import register_adapters, register_cards
 from adapters.wan_local._adapter import WanLocal
+from adapters.wan_local.plugin import register_adapters, register_cards
 from adapters.wan_local.tiny import Variant, write_tiny
 from gateway.kit.testing import FakeControl, make_job
 from gateway.spec import Cards, Device, InputImage, Job, Offer, PluginContext

@@ -14,11 +14,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from adapters.wan_local import _adapter, _engines, register_checks, register_commands
+from adapters.wan_local import _adapter, _engines
 from adapters.wan_local._adapter import WanLocal
 from adapters.wan_local._options import PresetParams
 from adapters.wan_local._settings import TINY_VARIANTS, VARIANTS
 from adapters.wan_local.engine import DISTILLED, OFFICIAL, WanEngine
+from adapters.wan_local.plugin import register_checks, register_commands
 from adapters.wan_local.tiny import Variant, write_tiny
 from gateway.kit.testing import FakeControl
 from gateway.registry import load_registry
@@ -33,7 +34,7 @@ Makes = Callable[..., WanLocal]
 def test_importing_and_asking_the_plugin_loads_nothing_heavy() -> None:
     script = """
 import pathlib, sys
-from adapters import wan_local as plugin
+from adapters.wan_local import plugin
 from gateway.spec import PluginContext
 context = PluginContext(settings={}, data_dir=pathlib.Path("/nowhere"))
 (adapter,) = plugin.register_adapters(context)
@@ -129,7 +130,7 @@ def test_a_slot_starts_though_its_test_weights_cannot_be_written(
 
 
 def test_the_test_weights_lie_in_the_data_folder_by_default(tmp_path: Path) -> None:
-    from adapters.wan_local import register_adapters
+    from adapters.wan_local.plugin import register_adapters
 
     (adapter,) = register_adapters(PluginContext(settings={}, data_dir=tmp_path))
     assert isinstance(adapter, WanLocal)
