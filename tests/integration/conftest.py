@@ -64,14 +64,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         other = create_key(connection, runtime.pepper, second, name="second")
     runtime.start()
     try:
-        with _served(runtime) as url:
+        with served(runtime) as url:
             yield Server(url=url, runtime=runtime, key=key, other=other)
     finally:
         runtime.close()
 
 
 @contextmanager
-def _served(runtime: Runtime) -> Iterator[str]:
+def served(runtime: Runtime) -> Iterator[str]:
     """Uvicorn in a thread, on a free port; yields its address."""
     # asyncio sets TCP_NODELAY only on sockets that name their protocol; without it each reply waits 40 ms
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
