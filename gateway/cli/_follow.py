@@ -94,7 +94,8 @@ class _Lines:
     def show(self, video: Video) -> None:
         if stage(video) != self._shown:
             self._shown = stage(video)
-            self._screen.print(" · ".join([video["id"], self._shown, *details(video)]))
+            line = " · ".join([video["id"], self._shown, *details(video)])
+            self._screen.print(line, soft_wrap=True)
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +135,8 @@ def _left_s(video: Video) -> float | None:
     if video["status"] in ("completed", "failed"):
         return None
     elapsed: float = time.time() - video["created_at"]
-    progress, eta = video["progress"], video["gateway"]["eta_ms"]
+    progress: int = video["progress"]
+    eta: int | None = video["gateway"]["eta_ms"]
     if progress > 0:
         return max(0.0, elapsed * (100 - progress) / progress)
     left = 0.0 if eta is None else eta / 1000 - elapsed

@@ -28,6 +28,8 @@ from gateway.spec import (
 
 AUTO = "auto"
 
+NO_STAND_IN = Excluded("test_weights", "random weights only serve where nothing else can")
+
 
 class UnknownModel(ReelgateError):
     """No card has this id or alias."""
@@ -73,17 +75,30 @@ def _decide(request: VideoRequest, facts: Facts, cards: Sequence[ModelCard]) -> 
                 dropped.append(outcome)
     ordered = facts.policy.order(_policy_input(request, facts), fitting)
     policy = facts.policy.name
+    candidates, stand_ins = _set_stand_ins_apart(ordered.candidates, facts)
+    dropped += [NO_STAND_IN.dropped(*_way(candidate)) for candidate in stand_ins]
     chosen_ways = {_way(candidate) for candidate in ordered.candidates}
     passed_over = Excluded("not_in_slot", f"the {ordered.branch} rule of policy {policy} does not list it")
     dropped += [passed_over.dropped(*_way(c)) for c in fitting if _way(c) not in chosen_ways]
     return Plan(
-        chosen=ordered.candidates[0] if ordered.candidates else None,
-        candidates=ordered.candidates,
+        chosen=candidates[0] if candidates else None,
+        candidates=candidates,
         dropped=tuple(dropped),
         notes=ordered.notes,
         policy=policy,
         branch=ordered.branch,
     )
+
+
+def _set_stand_ins_apart(
+    candidates: tuple[Candidate, ...], facts: Facts
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+    """Random weights serve where nothing real does; they never follow a real model that failed."""
+    stand_in = {card.id for card in facts.cards if card.test_weights}
+    real = tuple(candidate for candidate in candidates if candidate.model not in stand_in)
+    if not real:
+        return candidates, ()
+    return real, tuple(candidate for candidate in candidates if candidate.model in stand_in)
 
 
 def _policy_input(request: VideoRequest, facts: Facts) -> PolicyInput:

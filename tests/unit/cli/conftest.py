@@ -43,7 +43,7 @@ def data_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def cli(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Runs a command line; it finds the data folder by the environment."""
-    for name in ("REELGATE_URL", "REELGATE_API_KEY"):
+    for name in ("REELGATE_URL", "REELGATE_API_KEY", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("REELGATE_DATA_DIR", str(data_dir))
 

@@ -38,17 +38,17 @@ def cards(world):
 @pytest.mark.parametrize(
     ("policy", "options", "order"),
     [
-        (Cheapest(), {}, ["cheap", "quick", "unknown", "fine", "a-test"]),
-        (Fastest(), {}, ["quick", "fine", "cheap", "unknown", "a-test"]),
-        (BestQuality(), {}, ["fine", "quick", "cheap", "unknown", "a-test"]),
-        (Weighted(), {"speed": 0, "quality": 0}, ["cheap", "quick", "unknown", "fine", "a-test"]),
-        (Weighted(), {"price": 0, "quality": "0"}, ["quick", "fine", "cheap", "unknown", "a-test"]),
+        (Cheapest(), {}, ["cheap", "quick", "unknown", "fine"]),
+        (Fastest(), {}, ["quick", "fine", "cheap", "unknown"]),
+        (BestQuality(), {}, ["fine", "quick", "cheap", "unknown"]),
+        (Weighted(), {"speed": 0, "quality": 0}, ["cheap", "quick", "unknown", "fine"]),
+        (Weighted(), {"price": 0, "quality": "0"}, ["quick", "fine", "cheap", "unknown"]),
         (
             Weighted(),
             {"price": "0.1", "speed": "0", "quality": 3},
-            ["fine", "quick", "cheap", "unknown", "a-test"],
+            ["fine", "quick", "cheap", "unknown"],
         ),
-        (Weighted(), {}, ["quick", "fine", "cheap", "unknown", "a-test"]),
+        (Weighted(), {}, ["quick", "fine", "cheap", "unknown"]),
     ],
 )
 def test_order(world, cards, policy, options, order):
@@ -57,7 +57,14 @@ def test_order(world, cards, policy, options, order):
     assert [c.model for c in decided.candidates] == order
     assert decided.policy == decided.branch == policy.name
     assert all(c.reason for c in decided.candidates)
-    assert decided.dropped == ()
+    assert [(d.model, d.code) for d in decided.dropped] == [("a-test", "test_weights")]
+
+
+@pytest.mark.parametrize("policy", [Cheapest(), Fastest(), BestQuality(), Weighted()])
+def test_random_weights_serve_where_nothing_real_does(world, cards, policy):
+    decided = plan(world.request(), world.facts(cards[-1], policy=policy))
+    assert decided.chosen.model == "a-test"
+    assert [note.code for note in decided.chosen.notes] == ["test_weights"]
 
 
 @pytest.mark.parametrize(
