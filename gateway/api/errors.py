@@ -81,6 +81,12 @@ def internal_error(request_id: str) -> ApiError:
     )
 
 
+def _reason(way: Dropped) -> str:
+    """Why this way was left out, said of whom."""
+    subject = way.offer or way.model
+    return way.detail if way.detail.startswith((subject, way.model)) else f"{subject}: {way.detail}"
+
+
 def plan_refused(error: PlanRefused, model: str) -> ApiError:
     """402 or 422 with the whole plan beside the error; ``model`` is what the request named."""
     plan = error.plan
@@ -97,18 +103,18 @@ def plan_refused(error: PlanRefused, model: str) -> ApiError:
             extra=extra,
         )
     named = model != "auto"
-    reasons = list(dict.fromkeys(f"{way.offer or way.model}: {way.detail}" for way in plan.dropped))
+    reasons = list(dict.fromkeys(_reason(way) for way in plan.dropped))
     more = f"; and {len(reasons) - _SHOWN_REASONS} more, see plan" if len(reasons) > _SHOWN_REASONS else ""
     advice = (
         f"Try model '{plan.alternative}', or leave model out."
         if plan.alternative
         else "Change what the reasons name; POST /v1/videos/plan tries a request at no cost."
     )
-    subject = f"Model '{model}'" if named else "No model here"
+    subject = f"Model '{model}' cannot" if named else "No model here can"
     return ApiError(
         422,
         plan.dropped[0].code if named and plan.dropped else "nothing_fits",
-        f"{subject} cannot serve this request ({'; '.join(reasons[:_SHOWN_REASONS])}{more}). {advice} "
+        f"{subject} serve this request ({'; '.join(reasons[:_SHOWN_REASONS])}{more}). {advice} "
         "Nothing was charged.",
         param="model" if named else None,
         headers=NO_RETRY,

@@ -36,6 +36,7 @@ from gateway.spec import (
 )
 
 TICK_S = 0.25
+PAUSE_S = 2.0
 BATCH = 200
 LEASE = timedelta(seconds=60)
 """For how long a row that is being looked at is not claimed again."""
@@ -76,8 +77,9 @@ class Watcher:
         try:
             await asyncio.to_thread(self._sweep)
             rows = await asyncio.to_thread(self._claim_due)
-        except sa.exc.SQLAlchemyError:
-            log.exception("the watcher could not read or claim what is due; it tries again")
+        except sa.exc.SQLAlchemyError as error:
+            log.error("the watcher cannot read or claim what is due, and tries again: %s", error)
+            await asyncio.sleep(PAUSE_S)
             return
         by_account: dict[tuple[str, str], list[Row]] = defaultdict(list)
         for row in rows:
