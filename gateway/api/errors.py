@@ -29,6 +29,7 @@ from gateway.jobs.errors import (
 from gateway.jobs.records import VideoNotFound
 from gateway.media import StoreError, StoreFull
 from gateway.routing import UnknownModel
+from gateway.spec import Dropped
 
 ErrorType = Literal[
     "invalid_request_error", "authentication_error", "permission_error", "insufficient_quota", "server_error"
