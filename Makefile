@@ -52,8 +52,8 @@ clean:
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt tests/fixtures/reelgate-comet/pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Reelgate needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1`."; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Reelgate needs Python 3.11 or newer; $(PYTHON) is: `$(PYTHON) --version 2>&1 | head -1`"; \
 	  echo "Name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "== making $(VENV) with `$(PYTHON) --version`"
 	@$(PYTHON) -m venv $(VENV)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any
 
 import pluggy
 
@@ -27,7 +27,16 @@ from gateway.spec import hooks as hookspecs
 
 GROUP = "reelgate.plugins"
 log = logging.getLogger(__name__)
-Item = TypeVar("Item")
+
+KINDS: Mapping[str, tuple[type, ...]] = {
+    "register_adapters": (RemoteAdapter, LocalAdapter),
+    "register_cards": (Cards,),
+    "register_policies": (object,),  # a protocol: its name is asked for, its methods when they are called
+    "register_commands": (Command,),
+    "register_checks": (Check,),
+    "register_screens": (Screen,),
+}
+"""What each hook's list holds; anything else would break the gateway where nobody knows whose it was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +121,13 @@ class _Loader:
             "register_checks": lambda: manager.hook.register_checks(context=self.context),
             "register_screens": lambda: manager.hook.register_screens(),
         }
-        return {name: [item for items in call() for item in items] for name, call in calls.items()}
+        brought = {name: [item for items in call() for item in items] for name, call in calls.items()}
+        for name, items in brought.items():
+            for item in items:
+                if not isinstance(item, KINDS[name]):
+                    kinds = " or ".join(kind.__name__ for kind in KINDS[name])
+                    raise TypeError(f"{name} must return a list of {kinds}, not of {type(item).__name__}")
+        return brought
 
     def _accept(self, plugin: str, brought: Mapping[str, list[Any]]) -> None:
         adapters = _named("adapter", brought["register_adapters"], self.adapters)

@@ -1,18 +1,27 @@
 """Deployment settings: environment over ``config.yaml`` in the data folder over defaults.
 
+:func:`load_settings` reads both, once; :class:`Settings` itself is what came of it and reads nothing.
+
 A plugin's section (``plugins.<name>``) is kept raw here and validated by the plugin that owns it.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import SettingsError as UnreadableVariable
 from typing_extensions import override
 
 from gateway.spec import Money, Name, Offer
@@ -86,8 +95,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the file, whose values arrive as arguments."""
-        return (env_settings, init_settings)
+        """Take what is given and no more: a worker must run on the settings it was handed."""
+        return (init_settings,)
 
     @model_validator(mode="after")
     def _default_database(self) -> Self:
@@ -112,7 +121,7 @@ def default_data_dir() -> Path:
 
 
 def load_settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
-    """Read ``config.yaml`` of the data folder (if there is one) and the environment.
+    """Read ``config.yaml`` of the data folder (if there is one) and the environment; ``overrides`` win.
 
     Raises:
         SettingsError: the file is not YAML, or a value is unknown or out of range.
@@ -126,13 +135,22 @@ def load_settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
     if values is not None and not isinstance(values, dict):
         raise SettingsError(f"{file} must hold a mapping of settings")
     try:
-        settings = Settings(**{**(values or {}), "data_dir": folder, **overrides})
+        given = _over(values or {}, EnvSettingsSource(Settings)())
+        return Settings(**{**given, "data_dir": folder, **overrides})
+    except UnreadableVariable as error:
+        raise SettingsError(f"a REELGATE_* variable that holds JSON: {error}") from None
     except ValidationError as error:
         lines = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError(f"settings ({file} and REELGATE_* variables): {lines}") from None
-    if settings.data_dir != folder:
-        return settings.model_copy(update={"data_dir": folder})
-    return settings
+
+
+def _over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """``high`` over ``low``, section by section."""
+    merged = dict(low)
+    for name, value in high.items():
+        below = low.get(name)
+        merged[name] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

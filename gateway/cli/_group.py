@@ -9,12 +9,17 @@ from __future__ import annotations
 import json
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
+
+from gateway.cli.exits import CliError, ExitCode
+
+if TYPE_CHECKING:
+    from gateway.spec import Command
 
 JSON_MODE = "reelgate.json"
 """The context's key under which ``--json`` is remembered, for errors to follow it."""
@@ -72,13 +77,17 @@ class Commands(TyperGroup):
             raise typer.Exit(failure.code) from None
 
     def _load(self, name: str) -> None:
+        """Import the command of this name; without one, put every name in place for a suggestion."""
         if name in COMMANDS:
             self.commands[name] = _built(name, import_module(f"gateway.cli.{name}"))
-        else:
-            from gateway.cli.plugins import plugin_commands
+            return
+        from gateway.cli.plugins import plugin_commands
 
-            for command in plugin_commands():
-                self.commands.setdefault(command.name, typer.main.get_group(command.load()))
+        offered = {command.name: command for command in plugin_commands()}
+        if name in offered:
+            self.commands[name] = _plugins_own(offered[name])
+        else:
+            self.commands.update({known: TyperCommand(name=known) for known in (*COMMANDS, *offered)})
 
 
 def _built(name: str, module: ModuleType) -> Any:
@@ -88,3 +97,14 @@ def _built(name: str, module: ModuleType) -> Any:
     verb = typer.Typer(add_completion=False)
     verb.command(name)(module.command)
     return typer.main.get_command(verb)
+
+
+def _plugins_own(command: Command) -> Any:
+    try:
+        return typer.main.get_group(command.load())
+    except Exception as error:  # a stranger's code may raise anything
+        raise CliError(
+            ExitCode.CONFIG,
+            f"The command {command.name!r} of a plugin does not load ({type(error).__name__}: {error}): "
+            "update the plugin, or uninstall it.",
+        ) from error

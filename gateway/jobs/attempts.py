@@ -23,10 +23,10 @@ from gateway.catalog.prices import to_micro_usd
 from gateway.db import new_id, now
 from gateway.db.tables import attempts, videos
 from gateway.jobs.events import add_event
-from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, account_queue, pool_queue
+from gateway.jobs.resources import PRIORITIES, RENDER, SETTLE, SUBMIT, Resources, account_queue, pool_queue
 from gateway.jobs.work import Way
 from gateway.ledger.entries import Parties, provider_estimate
-from gateway.spec import Failed, Output, Stopped
+from gateway.spec import Failed, Note, Output, Stopped
 
 SETTLE_GRACE = timedelta(seconds=60)
 """How long a settle may take before the watcher enqueues it again."""
@@ -89,6 +89,7 @@ def plan_attempt(
         queue=pool_or_account,
         workflow_id=f"start:{attempt_id}:0",
         attempt_id=attempt_id,
+        priority=PRIORITIES[way.priority],
     )
     return attempt_id
 
@@ -122,6 +123,11 @@ def load(connection: sa.Connection, attempt_id: str) -> sa.Row[Any]:
 def parties_of(row: sa.Row[Any]) -> Parties:
     """Whose money this attempt is about."""
     return Parties(tenant_id=row.tenant_id, video_id=row.video_id, attempt_id=row.id)
+
+
+def all_notes(row: sa.Row[Any], *more: Note) -> list[dict[str, str]]:
+    """The notes of the plan, of the attempt, and what came up since."""
+    return [*row.plan["notes"], *row.notes, *(note.model_dump() for note in more)]
 
 
 def change(

@@ -19,7 +19,7 @@ def cancel_video(resources: Resources, caller: Caller, video_id: str) -> VideoRe
 
     What has not started stops at once. A local render stops within a step. A provider is asked to cancel and
     watched until it says what became of the job: a video that it finishes all the same is delivered and
-    charged.
+    charged. A job whose submit was never answered is looked up once more, and then let go.
 
     Raises:
         VideoNotFound: unknown, deleted, or another tenant's.
@@ -46,7 +46,7 @@ def stop_video(connection: sa.Connection, resources: Resources, video_id: str, r
         .where(
             attempts.c.video_id == video_id,
             attempts.c.kind == "remote",
-            attempts.c.state.in_(REMOTE_LIVE),
+            attempts.c.state.in_((*REMOTE_LIVE, "outcome_unknown")),
         )
         .values(next_poll_at=at)
     )

@@ -28,6 +28,7 @@ APPLICATION_VERSION = "schema-1"
 """Constant: DBOS leaves work of another version untouched, and its default is a hash of the code."""
 
 REAP_EVERY_S = 1.0
+STOP_WITHIN_S = 10
 log = logging.getLogger(__name__)
 Workflow = Callable[[str], None]
 
@@ -68,9 +69,19 @@ class Enqueuer:
         )
 
     def enqueue(
-        self, connection: sa.Connection, *, workflow: str, queue: str, workflow_id: str, attempt_id: str
+        self,
+        connection: sa.Connection,
+        *,
+        workflow: str,
+        queue: str,
+        workflow_id: str,
+        attempt_id: str,
+        priority: int = 1,
     ) -> None:
-        """Add a workflow to a queue; it exists once the caller's transaction commits. An id counts once."""
+        """Add a workflow to a queue; it exists once the caller's transaction commits. An id counts once.
+
+        Of those that wait the lowest ``priority`` starts first, then the oldest.
+        """
         self._client.enqueue_in_transaction(
             connection,
             {
@@ -78,6 +89,7 @@ class Enqueuer:
                 "queue_name": queue,
                 "workflow_id": workflow_id,
                 "app_version": APPLICATION_VERSION,
+                "priority": priority,
             },
             attempt_id,
         )
@@ -93,19 +105,19 @@ class Engine:
     def __init__(self, url: sa.URL, run_dir: Path) -> None:
         self._url = url.render_as_string(hide_password=False)
         self._run_dir = run_dir
+        self.executor_id = f"ex-{uuid.uuid4().hex}"
         self._stop = threading.Event()
         self._reaper: threading.Thread | None = None
         self._lock: ProcessLock | None = None
 
     def start(self, workflows: Mapping[str, Workflow], queues: Mapping[str, int]) -> None:
         """Start executing: ``queues`` maps each queue's name to how many of its jobs may run here at once."""
-        executor_id = f"ex-{uuid.uuid4().hex}"
-        self._lock = ProcessLock.take(self._run_dir, executor_id)
+        self._lock = ProcessLock.take(self._run_dir, self.executor_id)
         config = DBOSConfig(
             name=APPLICATION,
             system_database_url=self._url,
             application_version=APPLICATION_VERSION,
-            executor_id=executor_id,
+            executor_id=self.executor_id,
             serializer=JsonSerializer(),
             log_level="WARNING",
             sys_db_pool_size=5,
@@ -124,11 +136,11 @@ class Engine:
         self._reaper.start()
 
     def stop(self) -> None:
-        """Stop executing; what runs is left pending, to be recovered by another process or the next start."""
+        """Stop executing; what does not end soon is left pending, for another process or the next start."""
         self._stop.set()
         if self._reaper is not None:
             self._reaper.join()
-        DBOS.destroy(destroy_registry=True)
+        DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=STOP_WITHIN_S)
         if self._lock is not None:
             self._lock.release()
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from gateway.catalog.prices import MissingPrice, PriceTerms, cost, to_micro_usd
 from gateway.db import now
 from gateway.db.tables import attempts, videos
-from gateway.jobs.attempts import clip_ms, mark_settled, parties_of, plan_attempt
+from gateway.jobs.attempts import all_notes, clip_ms, mark_settled, parties_of, plan_attempt
 from gateway.jobs.events import add_event
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, Way, resolve
@@ -54,7 +54,7 @@ def fail_video(connection: sa.Connection, row: sa.Row[Any], code: str, message: 
             charge_micro_usd=0,
             error_code=code,
             error_message=message,
-            notes=row.notes,
+            notes=all_notes(row),
         )
     )
     add_event(connection, row.video_id, "video.failed", code=code, message=message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +43,8 @@ class ProcessLock:
         return cls(path, descriptor)
 
     def forget(self) -> None:
-        """Remove the file: nothing of this process is left to recover."""
+        """Remove the file and the process's scratch folder: nothing of it is left to recover."""
+        shutil.rmtree(scratch_of(self._path.parent, self.name), ignore_errors=True)
         self._path.unlink(missing_ok=True)
 
     def release(self) -> None:
@@ -56,6 +58,11 @@ class ProcessLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def scratch_of(folder: Path, name: str) -> Path:
+    """The scratch folder of a process."""
+    return folder / f"{name}.d"
 
 
 def dead_processes(folder: Path) -> Iterator[ProcessLock]:

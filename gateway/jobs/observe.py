@@ -31,11 +31,15 @@ def observe(resources: Resources, attempt_id: str, snapshot: Snapshot) -> None:
 
 
 def give_up(connection: sa.Connection, row: sa.Row[Any]) -> None:
-    """Past its deadline nobody can say what became of the job: fail the video and release its hold.
+    """Nobody can say what became of the job, and nobody waits any longer: fail the video, release its hold.
 
     The estimate stays open in the provider account, as exposure to be reconciled.
     """
-    if mark_settled(connection, row, state="outcome_unknown"):
+    if not mark_settled(connection, row, state="outcome_unknown"):
+        return
+    if row.stop_reason == "caller":
+        fail_video(connection, row, "cancelled", "The video was cancelled. You were not charged.")
+    else:
         fail_video(
             connection,
             row,

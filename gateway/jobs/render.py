@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from gateway.db import now
 from gateway.db.tables import attempts, videos
 from gateway.jobs.attempts import Claim, change, finish, load, milliseconds, progressed, started
-from gateway.jobs.resources import RENDER, Resources, pool_queue
+from gateway.jobs.resources import PRIORITIES, RENDER, Resources, pool_queue
 from gateway.jobs.work import Gone, build_job
 from gateway.media import StoreError
 from gateway.spec import (
@@ -81,7 +81,7 @@ def render(resources: Resources, attempt_id: str, device: Device) -> None:
         return
     with resources.db.read() as connection:
         row = load(connection, attempt_id)
-    folder = resources.settings.run_dir / f"{attempt_id}-{claim.fence}"
+    folder = resources.scratch / f"{attempt_id}-{claim.fence}"
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     try:
@@ -208,6 +208,7 @@ def _hand_back(connection: sa.Connection, resources: Resources, row: sa.Row[Any]
             queue=pool_queue(row.pool),
             workflow_id=f"start:{row.id}:{claim.fence}",
             attempt_id=row.id,
+            priority=PRIORITIES["interactive"],  # it has waited before
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gateway.db import Database
 from gateway.jobs.engine import Enqueuer
@@ -12,10 +13,14 @@ from gateway.media import Store
 from gateway.registry import Registry
 from gateway.routing.gather import TimingCache
 from gateway.settings import Settings
+from gateway.spec import Priority
 
 SUBMIT = "submit"
 RENDER = "render"
 SETTLE = "settle"
+
+PRIORITIES: dict[Priority, int] = {"interactive": 1, "batch": 100}
+"""What waits in one queue starts in this order; never 0, which the engine takes for unset and puts first."""
 
 
 def pool_queue(pool: str) -> str:
@@ -32,7 +37,8 @@ def account_queue(adapter: str, account: str) -> str:
 class Resources:
     """Settings, database, store, plugins and the way to enqueue; ``stopping`` is set when this process ends.
 
-    ``supervisor`` names the running gateway that this process belongs to, anew at each of its starts.
+    ``supervisor`` names the running gateway that this process belongs to, anew at each of its starts;
+    ``scratch`` is a folder of this process alone, removed when it is gone.
     """
 
     settings: Settings
@@ -43,5 +49,6 @@ class Resources:
     enqueuer: Enqueuer
     io: IoLoop
     supervisor: str
+    scratch: Path
     timings: TimingCache = field(default_factory=TimingCache)
     stopping: threading.Event = field(default_factory=threading.Event)

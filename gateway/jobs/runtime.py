@@ -19,6 +19,7 @@ from gateway.db.keys import load_pepper
 from gateway.db.migrate import upgrade
 from gateway.db.tables import attempts
 from gateway.jobs.engine import Engine, Enqueuer, Workflow, migrate_engine
+from gateway.jobs.locks import scratch_of
 from gateway.jobs.loop import IoLoop
 from gateway.jobs.render import render
 from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, account_queue, pool_queue
@@ -52,18 +53,24 @@ class Runtime(Resources):
 
     @classmethod
     def open(cls, settings: Settings, *, supervisor: str | None = None) -> Self:
-        """Bring the database up to date and load the plugins; nothing runs yet."""
+        """Bring the database up to date and load the plugins; nothing runs yet.
+
+        ``supervisor``: the gateway that this process works for. Such a worker checks no key, so it has no
+        pepper, which it was not handed.
+        """
         db = Database(settings.database_url)
         upgrade(db)
         migrate_engine(db.url)
+        engine = Engine(db.url, settings.run_dir)
         return cls(
             settings=settings,
             db=db,
             store=Store(settings.store_dir),
             registry=open_registry(settings),
-            pepper=load_pepper(settings),
+            pepper=load_pepper(settings) if supervisor is None else b"",
             enqueuer=Enqueuer(db.url),
-            engine=Engine(db.url, settings.run_dir),
+            engine=engine,
+            scratch=scratch_of(settings.run_dir, engine.executor_id),
             io=IoLoop(),
             supervisor=supervisor or uuid.uuid4().hex,
         )

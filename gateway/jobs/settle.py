@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from gateway.catalog.prices import PriceTerms, cost, to_micro_usd
 from gateway.db import new_id, now
 from gateway.db.tables import artefacts, videos
-from gateway.jobs.attempts import change, finish, load, mark_settled, parties_of
+from gateway.jobs.attempts import all_notes, change, finish, load, mark_settled, parties_of
 from gateway.jobs.events import add_event
 from gateway.jobs.failure import close
 from gateway.jobs.resources import Resources
@@ -69,7 +69,7 @@ def settle(resources: Resources, attempt_id: str) -> None:
 
 
 def _deliver(resources: Resources, row: sa.Row[Any]) -> None:
-    folder = resources.settings.run_dir / f"settle-{row.id}-{row.tries}"
+    folder = resources.scratch / f"settle-{row.id}-{row.tries}"
     folder.mkdir(parents=True, exist_ok=True)
     try:
         delivery = _fetch_and_store(resources, row, folder)
@@ -145,13 +145,13 @@ def _complete(connection: sa.Connection, resources: Resources, row: sa.Row[Any],
     usage = Usage.model_validate(row.usage or {})
     price = PriceTerms.model_validate(row.price)
     actual = to_micro_usd(cost(price, Output.model_validate(row.output), usage))
-    notes = [*row.notes, *(note.model_dump() for note in _differences(row, delivery.probe))]
+    differences = _differences(row, delivery.probe)
     if not mark_settled(
         connection,
         row,
         state="succeeded",
         actual_micro_usd=actual,
-        notes=notes,
+        notes=[*row.notes, *(note.model_dump() for note in differences)],
         transfer_ms=delivery.transfer_ms,
         store_ms=delivery.store_ms,
     ):
@@ -163,7 +163,13 @@ def _complete(connection: sa.Connection, resources: Resources, row: sa.Row[Any],
     connection.execute(
         videos.update()
         .where(videos.c.id == row.video_id)
-        .values(status="completed", progress=100, completed_at=at, charge_micro_usd=charged, notes=notes)
+        .values(
+            status="completed",
+            progress=100,
+            completed_at=at,
+            charge_micro_usd=charged,
+            notes=all_notes(row, *differences),
+        )
     )
     add_event(connection, row.video_id, "video.completed", model=row.model, charge_micro_usd=charged)
 

@@ -128,6 +128,9 @@ class Watcher:
         except ProviderError as error:
             log.warning("attempt %s: cancel failed: %s", row.id, error.operator_detail)
             return  # sent again with the next look
+        await asyncio.to_thread(self._cancel_was_sent, row)
+
+    def _cancel_was_sent(self, row: Row) -> None:
         with self._resources.db.write() as connection:
             change(connection, row.id, expect=REMOTE_LIVE, cancel_sent_at=now())
 
@@ -138,14 +141,16 @@ class Watcher:
         except (OutcomeUnknown, Gone) as error:
             await asyncio.to_thread(self._put_off, row, error)
         else:
-            with self._resources.db.write() as connection:
-                adopt(connection, row, ticket, fence=row.fence)
+            await asyncio.to_thread(self._adopt, row, ticket)
+
+    def _adopt(self, row: Row, ticket: Ticket) -> None:
+        with self._resources.db.write() as connection:
+            adopt(connection, row, ticket, fence=row.fence)
 
     def _put_off(self, row: Row, error: Exception) -> None:
         """A look failed: come back later, or give up long after the deadline."""
         with self._resources.db.write() as connection:
-            known = row.state != "outcome_unknown"
-            if now() > row.deadline_at + (OVERTIME if known else timedelta(0)):
+            if _hopeless(row):
                 give_up(connection, load(connection, row.id))
                 return
             wait = min(timedelta(seconds=1) * 2 ** min(row.tries, 10), BACKOFF_LONGEST)
@@ -201,6 +206,13 @@ class Watcher:
                 stop_video(connection, self._resources, row.id, "deadline")
             for row in stuck:
                 finish(connection, self._resources, row.id, expect=("running",), outcome=Stopped())
+
+
+def _hopeless(row: Row) -> bool:
+    """True once nobody waits for a job that cannot be seen: past its deadline, or cancelled while unknown."""
+    if row.state == "outcome_unknown":
+        return row.stop_requested_at is not None or now() > row.deadline_at
+    return bool(now() > row.deadline_at + OVERTIME)
 
 
 def _claim(connection: sa.Connection, row: sa.Row[str, datetime], at: datetime) -> bool:

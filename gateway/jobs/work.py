@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from gateway.catalog.prices import PriceTerms, price_terms
 from gateway.db import now
 from gateway.jobs.resources import Resources
-from gateway.spec import Candidate, Failed, Job, ModelCard, Offer, Output, Preset, VideoRequest
+from gateway.spec import Candidate, Failed, Job, ModelCard, Offer, Output, Preset, Priority, VideoRequest
 
 
 class Gone(Exception):
@@ -36,6 +36,7 @@ class Way:
     preset: Preset
     price: PriceTerms
     tuned: bool
+    priority: Priority
 
 
 def resolve(resources: Resources, candidate: Candidate, request: VideoRequest) -> Way:
@@ -56,7 +57,14 @@ def resolve(resources: Resources, candidate: Candidate, request: VideoRequest) -
         pool.hourly_usd if pool else None,
     )
     tuned = bool(request.options.get(candidate.adapter))
-    return Way(candidate=candidate, offer=offer, preset=preset, price=price, tuned=tuned)
+    return Way(
+        candidate=candidate,
+        offer=offer,
+        preset=preset,
+        price=price,
+        tuned=tuned,
+        priority=request.priority,
+    )
 
 
 def _find(

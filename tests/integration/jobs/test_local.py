@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.jobs import render as render_module
@@ -281,3 +282,21 @@ def test_what_is_no_longer_installed_is_a_failed_attempt(
     monkeypatch.delitem(world.runtime.registry.adapters, "echo")
     _run(world, video_id)
     assert world.video(video_id).error_code == "adapter_missing"
+
+
+def test_the_plans_notes_stay_with_the_finished_video(make_world: Callable[..., World]) -> None:
+    slots = {"default": {"text-to-video": ({"model": "echo"},)}}
+    world = make_world(policies={"tiered": {"slots": slots}})
+    video_id = _accept(world, model="auto", quality="premium")
+    _run(world, video_id)
+    codes = [note["code"] for note in world.video(video_id).notes]
+    assert codes == ["quality_lowered", "test_weights"]
+
+
+def test_interactive_requests_start_before_batches(world: World) -> None:
+    batch = world.attempt(_accept(world, priority="batch")).id
+    interactive = world.attempt(_accept(world)).id
+    query = sa.text("SELECT workflow_uuid FROM workflow_status ORDER BY priority, created_at")
+    with world.runtime.db.read() as connection:
+        ids = [row[0] for row in connection.execute(query)]
+    assert ids == [f"start:{interactive}:0", f"start:{batch}:0"]

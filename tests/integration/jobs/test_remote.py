@@ -163,6 +163,19 @@ def test_an_unknown_outcome_at_the_deadline_releases_the_hold_and_leaves_the_exp
     assert world.problems() == []
 
 
+def test_a_cancel_of_a_job_that_nobody_can_see_lets_it_go(world: World) -> None:
+    video_id = world.accept()
+    attempt = world.attempt(video_id)
+    world.update(attempt.id, state="submitting")
+    submit(world.runtime, attempt.id)
+    cancel_video(world.runtime, world.caller, video_id)
+    _watch_once(world)
+    video = world.video(video_id)
+    assert (video.status, video.error_code, video.charge_micro_usd) == ("failed", "cancelled", 0)
+    assert world.money(video_id) == {"hold": 20_000, "estimate": 20_000, "release": 20_000}
+    assert world.problems() == []
+
+
 def test_what_was_not_taken_is_sent_again_and_then_given_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

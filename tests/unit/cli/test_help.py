@@ -72,6 +72,20 @@ def test_a_plugins_command_is_found_when_it_is_called(cli: Any, monkeypatch: pyt
     assert cli("stranger", "hello").out == "hello\n"
 
 
+def test_a_plugins_command_that_does_not_load_is_named(cli: Any, monkeypatch: pytest.MonkeyPatch):
+    from gateway.cli import plugins
+    from gateway.spec import Command
+
+    def load() -> Any:
+        raise ImportError("no module named stranger")
+
+    command = Command(name="stranger", help="A stranger's.", load=load)
+    monkeypatch.setattr(plugins, "plugin_commands", lambda: (command,))
+    ran = cli("stranger")
+    assert ran.code == 3
+    assert "'stranger' of a plugin does not load (ImportError: no module named stranger)" in ran.err
+
+
 def test_a_plugin_cannot_take_a_core_commands_name(cli: Any, monkeypatch: pytest.MonkeyPatch):
     from gateway.cli import plugins
 
@@ -83,6 +97,7 @@ def test_an_unknown_command_names_the_nearest(cli: Any):
     ran = cli("modles")
     assert ran.code == 2
     assert "No such command 'modles'" in ran.err
+    assert "Did you mean 'models'" in ran.err
 
 
 def test_the_version_is_the_distributions(cli: Any):

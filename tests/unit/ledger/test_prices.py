@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.catalog.prices import (
@@ -78,6 +78,7 @@ def test_money_is_rounded_half_even(usd: str, micro: int) -> None:
     assert to_micro_usd(Decimal(usd)) == micro
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=10**15))
 def test_micro_dollars_survive_the_way_to_dollars_and_back(micro: int) -> None:
     assert to_micro_usd(from_micro_usd(micro)) == micro
@@ -214,6 +215,7 @@ pers = st.sampled_from([1, 7, 1000, 1_000_000])
 days = st.integers(min_value=0, max_value=400).map(lambda n: date(2026, 1, 1) + timedelta(days=n))
 
 
+@settings(deadline=None)
 @given(usd=amounts, seconds=lengths, per=pers, today=days)
 def test_a_price_by_the_second_is_exact_to_the_micro_dollar(
     usd: Decimal, seconds: Decimal, per: int, today: date
@@ -223,6 +225,7 @@ def test_a_price_by_the_second_is_exact_to_the_micro_dollar(
     assert to_micro_usd(cost(terms, _output(seconds=seconds), Usage())) == round(exact)
 
 
+@settings(deadline=None)
 @given(usd=amounts, tokens=st.integers(0, 10**9), per=pers)
 def test_a_price_by_the_token_is_exact_to_the_micro_dollar(usd: Decimal, tokens: int, per: int) -> None:
     terms = PriceTerms(version="1", unit="token", usd=usd, per=per, tokens_per_second_divisor=1024)
@@ -230,6 +233,7 @@ def test_a_price_by_the_token_is_exact_to_the_micro_dollar(usd: Decimal, tokens:
     assert to_micro_usd(cost(terms, _output(), Usage(tokens=tokens))) == round(exact)
 
 
+@settings(deadline=None)
 @given(rate=amounts, ms=st.integers(0, 10**9))
 def test_device_time_is_exact_to_the_micro_dollar(rate: Decimal, ms: int) -> None:
     terms = PriceTerms(version="1", unit="device_second", hourly_usd=rate)
@@ -237,6 +241,7 @@ def test_device_time_is_exact_to_the_micro_dollar(rate: Decimal, ms: int) -> Non
     assert to_micro_usd(cost(terms, _output(), Usage(device_ms=ms))) == round(exact)
 
 
+@settings(deadline=None)
 @given(usd=amounts, one=lengths, other=lengths, per=pers, unit=st.sampled_from(["second", "clip", "token"]))
 def test_a_longer_clip_never_costs_less(
     usd: Decimal, one: Decimal, other: Decimal, per: int, unit: Any

@@ -195,7 +195,14 @@ def test_any_grouping_of_random_books_agrees_with_plain_python(books: Books, ask
 def test_percentiles_are_the_nearest_rank_and_only_of_what_was_completed(
     books: Books, ask: Ask, count: int
 ) -> None:
-    same = {"model": "echo", "adapter": "near", "tier": "pro", "day": FIRST, "clip_ms": 1000, "costs": [1]}
+    same: dict[str, Any] = {
+        "model": "echo",
+        "adapter": "near",
+        "tier": "pro",
+        "day": FIRST,
+        "clip_ms": 1000,
+        "costs": [1],
+    }
     done = [
         Made(tenant="acme", status="completed", charge=1, latency_ms=ms, **same) for ms in range(1, count + 1)
     ]

@@ -1,4 +1,4 @@
-"""Each rule of the ledger, broken by a row that was tampered with, is named with its video, and no other is."""
+"""Each rule of the ledger, broken by a row that was tampered with, is named with its video and alone."""
 
 from __future__ import annotations
 
