@@ -53,5 +53,5 @@ def tiny(
 
 
 def _fail(message: str) -> None:
-    typer.echo(message, err=True)
-    raise typer.Exit(2)
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)

@@ -32,7 +32,7 @@ def list_models(request: Request) -> JSONResponse:
 def list_video_models(request: Request) -> JSONResponse:
     """Every model card: abilities, lifecycle, offers with prices, and what keeps an offer from running."""
     runtime, today = runtime_of(request), now().date()
-    data = [_described(runtime, card, today) for card in runtime.registry.catalog.cards]
+    data = [describe_model(runtime, card, today) for card in runtime.registry.catalog.cards]
     return JSONResponse({"object": "list", "data": data})
 
 
@@ -50,7 +50,7 @@ def _usable(runtime: Runtime, card: ModelCard, today: date) -> bool:
     )
 
 
-def _described(runtime: Runtime, card: ModelCard, today: date) -> dict[str, Any]:
+def describe_model(runtime: Runtime, card: ModelCard, today: date) -> dict[str, Any]:
     offers = [_described_offer(runtime, card, offer, today) for offer in card.offers]
     return {
         **card.model_dump(mode="json", exclude={"offers"}),

@@ -54,7 +54,7 @@ def get_usage(
             "until": last.isoformat(),
             "tenant": tenant,
             "by": list(names),
-            "data": [_row(row, caller.admin) for row in rows],
+            "data": [usage_row(row, caller.admin) for row in rows],
         }
     )
 
@@ -67,7 +67,7 @@ def _dimensions(by: str) -> tuple[Literal["model", "adapter", "tier", "day"], ..
     return names
 
 
-def _row(row: UsageRow, admin: bool) -> dict[str, Any]:
+def usage_row(row: UsageRow, admin: bool) -> dict[str, Any]:
     """One group; what the provider or the device cost is the operator's to know."""
     cost = {"cost_usd": usd_text(row.cost_micro_usd)} if admin else {}
     return {

@@ -105,9 +105,7 @@ def _new_key(settings: Settings) -> str:
 
 
 def _show(screen: Console, server: Server, settings: Settings, output: Path, url: str) -> dict[str, Any]:
-    screen.print(
-        "Reelgate demo: four videos through the HTTP API, made by Wan 2.2's code path on this machine."
-    )
+    screen.print("Reelgate demo: four videos through the HTTP API, made by the local pipeline.")
     screen.print("The weights are random and tiny: the clips prove the path, they are no pictures.\n")
     screen.print(f"server {url}, data in {settings.data_dir}\n")
     routes = _show_routes(screen, server)
@@ -150,7 +148,7 @@ def _reasons(plan: Plan, known: Set[tuple[str, str]]) -> Iterator[str]:
 
 
 def _by_code(ways: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """``no_adapter: kling-3.0, veo-3.1`` for each reason."""
+    """``no_adapter: one-model, another`` for each reason."""
     models: dict[str, dict[str, None]] = {}
     for code, model in ways:
         models.setdefault(code, {})[model] = None
@@ -161,18 +159,30 @@ def _by_code(ways: Iterable[tuple[str, str]]) -> Iterator[str]:
 def _show_videos(screen: Console, server: Server, output: Path) -> tuple[list[Video], list[str]]:
     """Make, download and decode the clips; returns the videos and what is wrong with them."""
     screen.print("\nFour videos (POST /v1/videos)", style="bold")
-    asked = [(clip, server.create(clip.body())) for clip in CLIPS]
+    asked = [(clip, server.create(clip.body(_model(server, clip)))) for clip in CLIPS]
     videos, problems = [], []
     for clip, accepted in asked:
         video = _finished(server, accepted)
         file = output / f"{clip.name}.mp4"
         found, good = _received(server, clip, video, file)
-        screen.print(f"  {'✓' if good else '✗'} {file}: {clip.title}")
+        screen.print(f"  {'✓' if good else '✗'} {file}: {clip.title} ({video['model']})")
         screen.print(f"    asked {clip.asked}; decoded {found}", style="" if good else "bold red")
         if not good:
             problems.append(f"{clip.name}: asked {clip.asked}, got {found}")
         videos.append({**video, "file": str(file), "decoded": found})
     return videos, problems
+
+
+def _model(server: Server, clip: Clip) -> str:
+    """The model that the clip's preview plan names at its choice."""
+    plan = Plan.model_validate(server.plan(clip.body("auto")))
+    if len(plan.candidates) <= clip.choice:
+        raise CliError(
+            ExitCode.FAILED,
+            f"No model can make {clip.name} ({clip.asked}): the demo needs the built-in test weights,"
+            " so run it without --data-dir, or on a folder without weights of its own.",
+        )
+    return plan.candidates[clip.choice].model
 
 
 def _finished(server: Server, video: Video) -> Video:

@@ -7,13 +7,13 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from gateway.api.video_object import seconds_text, usd_text
+from gateway.api.usage import usage_row
 from gateway.cli._open import opened_database
 from gateway.cli._options import AsJson, DataDir
 from gateway.cli._output import console, emit, milliseconds, table
 from gateway.cli.exits import CliError, ExitCode
 from gateway.db import now
-from gateway.ledger.usage import Dimension, UsageRow
+from gateway.ledger.usage import Dimension
 from gateway.ledger.usage import usage as read_usage
 from gateway.settings import load_settings
 
@@ -45,7 +45,7 @@ def command(
     names = _dimensions(by)
     with opened_database(load_settings(data_dir)) as db, db.read() as connection:
         rows = read_usage(connection, tenant_id=None, since=first, until=last, by=names)
-    described = [_described(row) for row in rows]
+    described = [usage_row(row, admin=True) for row in rows]
     if as_json:
         emit({"since": first.isoformat(), "until": last.isoformat(), "by": list(names), "data": described})
         return
@@ -61,20 +61,6 @@ def _dimensions(by: str) -> tuple[Dimension, ...]:
         known = ", ".join(DIMENSIONS)
         raise CliError(ExitCode.USAGE, f"--by {by!r} is not valid: name one or more of {known}, with commas.")
     return cast(tuple[Dimension, ...], tuple(asked))
-
-
-def _described(row: UsageRow) -> dict[str, Any]:
-    return {
-        **row.group,
-        "videos": row.videos,
-        "completed": row.completed,
-        "failed": row.failed,
-        "seconds": seconds_text(row.clip_ms),
-        "charge_usd": usd_text(row.charge_micro_usd),
-        "cost_usd": usd_text(row.cost_micro_usd),
-        "latency_p50_ms": row.latency_p50_ms,
-        "latency_p95_ms": row.latency_p95_ms,
-    }
 
 
 def _row(row: dict[str, Any], names: tuple[Dimension, ...]) -> tuple[object, ...]:

@@ -27,19 +27,16 @@ class ProcessLock:
 
     @classmethod
     def take(cls, folder: Path, name: str) -> ProcessLock:
-        """Create and lock ``name``'s file.
+        """Create and lock the file of ``name``, which no process had before.
 
-        Raises:
-            BlockingIOError: another process holds it.
+        It is locked before it has the name that others look for: none can take it for a dead one's.
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}{SUFFIX}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise
+        fresh = folder / f".{name}{SUFFIX}"
+        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fresh.rename(path)
         return cls(path, descriptor)
 
     def forget(self) -> None:
@@ -75,6 +72,9 @@ def dead_processes(folder: Path) -> Iterator[ProcessLock]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            os.close(descriptor)
+            continue
+        if os.fstat(descriptor).st_nlink == 0:  # another finished with it and removed it since we opened it
             os.close(descriptor)
             continue
         yield ProcessLock(path, descriptor)

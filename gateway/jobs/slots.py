@@ -92,11 +92,14 @@ class SlotProcess:
         self._process = process = subprocess.Popen(
             [sys.executable, "-m", "gateway.jobs.worker"], stdin=subprocess.PIPE, text=True
         )
+        if self._stopping.is_set():  # asked to stop before there was a process to be told
+            process.terminate()
         assert process.stdin is not None
-        with process.stdin as pipe:
-            try:
+        try:
+            with process.stdin as pipe:
                 pipe.write(self._task + "\n")
                 pipe.flush()
-            except BrokenPipeError:
-                log.error("the worker of slot %s ended before it had its settings", self._name)
+                return process.wait()
+        except BrokenPipeError:  # raised by the closing too, for what could not be written
+            log.error("the worker of slot %s ended before it had its settings", self._name)
             return process.wait()

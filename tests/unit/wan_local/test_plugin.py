@@ -240,7 +240,7 @@ class TestCommand:
     def test_tiny_refuses_a_folder_with_something_in_it(self, tmp_path: Path) -> None:
         (tmp_path / "mine.txt").write_text("keep")
         code, _, err = self.run(str(tmp_path), "--variant", "t2v")
-        assert code == 2
+        assert code == 1
         assert f"{tmp_path} already exists" in err
         assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
