@@ -90,7 +90,7 @@ def _simulate_work(seconds: float, control: Control) -> None:
     idle = Event()
     while True:
         if control.cancelled():
-            raise Cancelled("The render was stopped on request; it is not charged.")
+            raise Cancelled("The render was stopped on request.")
         left = until - time.monotonic()
         if left <= 0:
             return
@@ -99,6 +99,6 @@ def _simulate_work(seconds: float, control: Control) -> None:
 
 def _have(accident: Accident) -> None:
     if accident == "render":
-        raise RenderError("Echo failed halfway, as it was told to; nothing is charged.")
+        raise RenderError("Echo failed halfway, as it was told to.")
     if accident == "oom":
-        raise OutOfMemory("Echo ran out of memory, as it was told to; nothing is charged. Ask for less.")
+        raise OutOfMemory("Echo ran out of memory, as it was told to. Ask for less.")

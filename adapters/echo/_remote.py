@@ -75,11 +75,9 @@ class EchoRemote(RemoteAdapter):
         options = self._settings.model_copy(update=asked.model_dump(exclude_unset=True))
         accident = options.fail if meets(job.tag, options.fail_every) else "none"
         if accident == "refused":
-            raise ContentBlocked(
-                "Echo refused the prompt, as it was told to; nothing was created or charged."
-            )
+            raise ContentBlocked("Echo refused the prompt, as it was told to.")
         if accident == "submit":
-            raise Unavailable("Echo did not take the job, as it was told to; nothing was created or charged.")
+            raise Unavailable("Echo did not take the job, as it was told to.")
         id = self._provider.submit(job, options.latency_ms, _FATES.get(accident, "succeeds"))
         if accident == "submit_lost":
             raise OutcomeUnknown("Echo's answer was lost, as it was told to; the job may have been created.")
@@ -135,9 +133,9 @@ class EchoRemote(RemoteAdapter):
 
 def _failure(entry: Entry) -> Failed:
     if entry.fate == "fails_by_user":
-        message = "Echo gave the job up because of its input, as it was told to; it is not charged."
+        message = "Echo gave the job up because of its input, as it was told to."
         return Failed(code="bad_input", message=message, user_fault=True)
-    return Failed(code="gave_up", message="Echo gave the job up, as it was told to; it is not charged.")
+    return Failed(code="gave_up", message="Echo gave the job up, as it was told to.")
 
 
 def _write(path: Path, drawing: Drawing, image: bytes | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from gateway.kit.options import read_options
 from gateway.spec import BadRequest, Job, RenderError, Value
@@ -12,8 +12,6 @@ from gateway.spec import BadRequest, Job, RenderError, Value
 
 class CallerOptions(Value):
     """A caller's ``options.wan_local``. ``steps`` may go up to the preset's own: the price is for those."""
-
-    model_config = ConfigDict(strict=True)
 
     steps: int | None = Field(default=None, ge=1)
     guidance_high: float | None = Field(default=None, ge=1, le=20)
@@ -59,4 +57,4 @@ def read_sampling(job: Job, *, usual_steps: int) -> PresetParams:
 
 
 def _refusal(names: str, reason: str) -> BadRequest:
-    return BadRequest(f"options.wan_local, {names}: {reason}; nothing was created or charged")
+    return BadRequest(f"options.wan_local, {names}: {reason}.")

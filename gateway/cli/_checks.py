@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from gateway.cli._open import found_database
 from gateway.cli.exits import CliError
 from gateway.db.migrate import current_revision, head_revision
-from gateway.jobs.runtime import open_registry
+from gateway.jobs.runtime import check_policy, open_registry
 from gateway.registry import Registry
 from gateway.settings import Settings, SettingsError, load_settings
 
@@ -145,14 +145,10 @@ def _of_plugins(settings: Settings, registry: Registry) -> Iterator[Finding]:
 
 def _policy(settings: Settings, registry: Registry) -> str:
     """The policy of the settings exists, and so do the models that its options name."""
-    policy = registry.policies.get(settings.policy)
-    if policy is None:
-        known = ", ".join(sorted(registry.policies)) or "none"
-        raise _Wrong(f"there is no policy {settings.policy!r}; installed: {known}")
-    models = frozenset(card.id for card in registry.catalog.cards)
-    problems = policy.validate(settings.policies.get(settings.policy, {}), models)
-    if problems:
-        raise _Wrong(f"policies.{settings.policy}: {'; '.join(problems)}")
+    try:
+        check_policy(settings, registry)
+    except SettingsError as error:
+        raise _Wrong(str(error)) from error
     return settings.policy
 
 

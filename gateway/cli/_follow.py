@@ -131,10 +131,11 @@ def details(video: Video) -> list[str]:
 
 
 def _left_s(video: Video) -> float | None:
-    """Seconds to go: from the progress so far, else from the estimate at accept."""
+    """Seconds to go: from the progress since the work began, else from the estimate at accept."""
     if video["status"] in ("completed", "failed"):
         return None
-    elapsed: float = time.time() - video["created_at"]
+    waited_ms: int | None = video["gateway"]["latency"]["queued_ms"]
+    elapsed: float = time.time() - video["created_at"] - (waited_ms or 0) / 1000
     progress: int = video["progress"]
     eta: int | None = video["gateway"]["eta_ms"]
     if progress > 0:

@@ -29,11 +29,12 @@ from gateway.jobs.submit import submit
 from gateway.jobs.watch import Watcher
 from gateway.media import Store
 from gateway.registry import Registry, load_registry
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from gateway.spec import Device, LocalAdapter, PluginContext, RemoteAdapter
 
 SUBMITS_PER_ACCOUNT = 8
 SETTLES = 4
+TEMP_KEPT_S = 3600
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +42,22 @@ def open_registry(settings: Settings) -> Registry:
     """Load the plugins as the settings say."""
     context = PluginContext(settings=settings.plugins, data_dir=settings.data_dir)
     return load_registry(context, enabled=settings.enabled_plugins, offers=settings.offers)
+
+
+def check_policy(settings: Settings, registry: Registry) -> None:
+    """See that the routing policy is there and its section sound.
+
+    Raises:
+        SettingsError: what is wrong with ``policy`` or ``policies``.
+    """
+    policy = registry.policies.get(settings.policy)
+    if policy is None:
+        known = ", ".join(sorted(registry.policies)) or "none"
+        raise SettingsError(f"policy: no plugin brings {settings.policy!r}; there are: {known}")
+    models = frozenset(card.id for card in registry.catalog.cards)
+    problems = policy.validate(settings.policies.get(settings.policy, {}), models)
+    if problems:
+        raise SettingsError(f"policies.{settings.policy}: {'; '.join(problems)}")
 
 
 @dataclass(kw_only=True)
@@ -58,6 +75,7 @@ class Runtime(Resources):
         ``supervisor``: the gateway that this process works for. Such a worker checks no key, so it has no
         pepper, which it was not handed.
         """
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and images are private
         db = Database(settings.database_url)
         upgrade(db)
         migrate_engine(db.url)
@@ -76,7 +94,13 @@ class Runtime(Resources):
         )
 
     def start(self) -> None:
-        """Run everything: submits, settles, the watcher, and the device slots as ``isolation`` says."""
+        """Run everything: submits, settles, the watcher, and the device slots as ``isolation`` says.
+
+        Raises:
+            SettingsError: the routing policy is unknown or its section wrong.
+        """
+        check_policy(self.settings, self.registry)
+        self.store.sweep_temp(older_than_s=TEMP_KEPT_S)
         workflows: dict[str, Workflow] = {SUBMIT: partial(submit, self), SETTLE: partial(settle, self)}
         queues = {
             account_queue(name, account): SUBMITS_PER_ACCOUNT

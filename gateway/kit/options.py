@@ -22,7 +22,7 @@ def read_options(job: Job, model: type[Model]) -> Model:
         return model.model_validate(job.options())
     except ValidationError as error:
         problems = _problems(error, f"options.{adapter}")
-        raise BadRequest(f"{problems}; nothing was created or charged") from None
+        raise BadRequest(f"{problems}.") from None
 
 
 def read_settings(context: PluginContext, name: str, model: type[Model]) -> Model:

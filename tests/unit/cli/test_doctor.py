@@ -52,7 +52,7 @@ def test_red_where_settings_or_plugins_are_broken(cli: Any, data_dir: Path):
     config.write_text("enabled_plugins: [echo]\n")
     ran = cli("doctor")
     assert ran.code == 1
-    assert "✗ routing policy: there is no policy 'tiered'; installed: none" in ran.out
+    assert "✗ routing policy: policy: no plugin brings 'tiered'; there are: none" in ran.out
 
 
 def test_red_where_an_offer_names_no_model(cli: Any, data_dir: Path):

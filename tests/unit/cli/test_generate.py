@@ -42,7 +42,7 @@ def video(status: str, progress: int = 0, **about: Any) -> dict[str, Any]:
             "charge_usd": charge,
             "estimate_usd": "0.5",
             "eta_ms": 9000,
-            "latency": {"total_ms": 1234},
+            "latency": {"queued_ms": None, "total_ms": 1234},
             "notes": [],
             "attempts": [],
             **about,

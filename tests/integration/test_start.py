@@ -1,0 +1,40 @@
+"""What a start refuses, and what it leaves private."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.jobs.runtime import Runtime
+from gateway.settings import SettingsError, load_settings
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"policy": "no-such"}, "policy: no plugin brings 'no-such'; there are: best_quality, cheapest"),
+        (
+            {"policies": {"tiered": {"slots": {"preview": {"text-to-video": [{"model": "gone"}]}}}}},
+            "no model is named 'gone'",
+        ),
+        ({"policies": {"tiered": {"slot": {}}}}, "slot"),
+    ],
+)
+def test_a_routing_policy_that_cannot_work_stops_the_start(
+    tmp_path: Path, overrides: dict[str, Any], says: str
+) -> None:
+    runtime = Runtime.open(load_settings(tmp_path, enabled_plugins=("echo", "policies"), **overrides))
+    try:
+        with pytest.raises(SettingsError, match=says):
+            runtime.start()
+    finally:
+        runtime.close()
+
+
+def test_a_fresh_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path / "fresh", enabled_plugins=("echo", "policies"))
+    Runtime.open(settings).close()
+    assert stat.S_IMODE(settings.data_dir.stat().st_mode) == 0o700
