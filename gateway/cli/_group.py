@@ -16,13 +16,10 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
 
-from gateway.cli.exits import CliError, ExitCode
+from gateway.cli.exits import JSON_MODE, CliError, ExitCode
 
 if TYPE_CHECKING:
     from gateway.spec import Command
-
-JSON_MODE = "reelgate.json"
-"""The context's key under which ``--json`` is remembered, for errors to follow it."""
 
 COMMANDS = {
     "demo": "Make four videos with the built-in test weights and show how each was routed and recorded.",

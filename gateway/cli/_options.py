@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli._group import JSON_MODE
+from gateway.cli.exits import JSON_MODE
 
 
 def _remember(ctx: typer.Context, as_json: bool) -> bool:

@@ -23,6 +23,9 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
+JSON_MODE = "reelgate.json"
+"""The context's key under which ``--json`` is remembered, for errors to follow it."""
+
 
 class ExitCode(IntEnum):
     """What a command ends with."""
