@@ -98,7 +98,7 @@ class _Loader:
         try:
             brought = self._ask(entry)
             self._accept(entry.name, brought)
-        except Exception as error:  # a stranger's code may raise anything, and the rest must load
+        except (Exception, SystemExit) as error:  # a stranger's code may do anything; the rest must load
             log.warning("plugin %s is broken: %s", entry.name, error)
             log.debug("plugin %s: trace", entry.name, exc_info=True)
             return replace(about, problem=f"{type(error).__name__}: {error}")

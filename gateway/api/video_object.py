@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from gateway.catalog.prices import from_micro_usd
 from gateway.jobs.records import LATENCY_PARTS, AttemptRecord, VideoRecord
 
+POLL_AFTER_HEADER = "openai-poll-after-ms"
+"""How long a client should wait before its next look; the openai SDK honours it."""
+
 _MIN_POLL_MS, _DEFAULT_POLL_MS, _MAX_POLL_MS = 250, 1000, 5000
 _LOOKS_LEFT = 4  # a client that keeps the first interval it is told still sees about this many states
 

@@ -19,7 +19,7 @@ from gateway.api.forms import Form, read_form
 from gateway.api.params import VideoId, checked_video_id
 from gateway.api.pictures import check_images
 from gateway.api.schemas import CREATE_BODY, REMIX_BODY, DeletedVideo, VideoList
-from gateway.api.video_object import Video, poll_after_ms, video_object
+from gateway.api.video_object import POLL_AFTER_HEADER, Video, poll_after_ms, video_object
 from gateway.api.wire import read_create, read_remix
 from gateway.db.keys import Caller
 from gateway.jobs.accept import Accepted, Idempotency, accept, dry_run
@@ -202,4 +202,4 @@ async def _accepted(
 
 def _reply(video: dict[str, Any]) -> JSONResponse:
     wait = poll_after_ms(video, time.time())
-    return JSONResponse(video, headers={} if wait is None else {"openai-poll-after-ms": str(wait)})
+    return JSONResponse(video, headers={} if wait is None else {POLL_AFTER_HEADER: str(wait)})

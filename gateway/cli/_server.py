@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from gateway.api.video_object import POLL_AFTER_HEADER
 from gateway.cli.exits import CliError, ExitCode
 from gateway.kit import http
 from gateway.spec import OutcomeUnknown, ProviderError
@@ -136,7 +137,7 @@ class Server:
             response = await self._client.request(method, path, json=body, headers=headers)
             if response.status_code >= 400:
                 raise _refused(response)
-            wait = response.headers.get("openai-poll-after-ms", "")
+            wait = response.headers.get(POLL_AFTER_HEADER, "")
             self.poll_after_ms = int(wait) if wait.isdecimal() else POLL_MS
             return http.json_object(response)
 

@@ -75,7 +75,7 @@ def _serve(settings: Settings, listening: socket.socket, as_json: bool) -> None:
 def _settings(data_dir: Path | None, **given: Any) -> Settings:
     """The settings with what the command line says, which wins over file and environment."""
     named = {name: value for name, value in given.items() if value is not None}
-    return load_settings(data_dir).model_copy(update=named)
+    return load_settings(data_dir, **named)
 
 
 class _Server(uvicorn.Server):

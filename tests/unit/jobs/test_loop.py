@@ -47,7 +47,7 @@ def test_started_work_goes_on_while_other_work_runs_and_its_cancelling_is_awaite
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0)  # tidying up may take a turn of the loop
+            await asyncio.to_thread(threading.Event().wait, 0.1)  # tidying up may take its time
             log.append("ended")
 
     async def nothing() -> None:
