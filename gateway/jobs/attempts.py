@@ -29,7 +29,7 @@ from gateway.ledger.entries import Parties, provider_estimate
 from gateway.spec import Failed, Note, Output, Stopped
 
 SETTLE_GRACE = timedelta(seconds=60)
-"""How long a settle may take before the watcher enqueues it again."""
+"""How long a settle may wait for its turn before the watcher enqueues it again."""
 
 REMOTE_LIVE = ("submitted", "queued", "running")
 
@@ -80,18 +80,27 @@ def plan_attempt(
     )
     parties = Parties(tenant_id=tenant_id, video_id=video_id, attempt_id=attempt_id)
     provider_estimate(connection, parties, estimate, way.price.version)
-    pool_or_account = (
-        pool_queue(str(way.offer.pool)) if local else account_queue(candidate.adapter, candidate.account)
-    )
+    _enqueue_start(connection, resources, load(connection, attempt_id), PRIORITIES[way.priority])
+    return attempt_id
+
+
+def hand_back(connection: sa.Connection, resources: Resources, row: sa.Row[Any], claim: Claim) -> None:
+    """Put an attempt whose process ends, and for which nothing was done yet, back where another finds it."""
+    if change(connection, row.id, expect=(row.state,), under=claim.fence, state="planned"):
+        first = PRIORITIES["interactive"]  # it has waited before
+        _enqueue_start(connection, resources, load(connection, row.id), first)
+
+
+def _enqueue_start(connection: sa.Connection, resources: Resources, row: sa.Row[Any], priority: int) -> None:
+    local = row.kind == "local"
     resources.enqueuer.enqueue(
         connection,
         workflow=RENDER if local else SUBMIT,
-        queue=pool_or_account,
-        workflow_id=f"start:{attempt_id}:0",
-        attempt_id=attempt_id,
-        priority=PRIORITIES[way.priority],
+        queue=pool_queue(row.pool) if local else account_queue(row.adapter, row.account),
+        workflow_id=f"start:{row.id}:{row.fence}",
+        attempt_id=row.id,
+        priority=priority,
     )
-    return attempt_id
 
 
 def clip_ms(output: Output) -> int:
@@ -99,8 +108,12 @@ def clip_ms(output: Output) -> int:
     return int(output.seconds * 1000)
 
 
-def load(connection: sa.Connection, attempt_id: str) -> sa.Row[Any]:
-    """An attempt with what its story needs of its video."""
+def load(connection: sa.Connection, attempt_id: str, *, lock: bool = False) -> sa.Row[Any]:
+    """An attempt with what its story needs of its video.
+
+    With ``lock`` the video's row is locked until the transaction ends. Who decides by what is read here asks
+    for it, first of all: whatever else concerns this video waits, and all take their locks in one order.
+    """
     query = (
         sa.select(
             attempts,
@@ -117,7 +130,7 @@ def load(connection: sa.Connection, attempt_id: str) -> sa.Row[Any]:
         .join(videos, videos.c.id == attempts.c.video_id)
         .where(attempts.c.id == attempt_id)
     )
-    return connection.execute(query).one()
+    return connection.execute(query.with_for_update(of=videos) if lock else query).one()
 
 
 def parties_of(row: sa.Row[Any]) -> Parties:
@@ -138,8 +151,11 @@ def change(
     under: int | None = None,
     **values: Any,
 ) -> bool:
-    """Update an attempt in one of the expected states (and ``under`` this fence); False if it is not."""
-    condition = (attempts.c.id == attempt_id) & attempts.c.state.in_(expect)
+    """Update an attempt in one of the expected states (and ``under`` this fence); False if it is not.
+
+    One whose books are closed is never changed again.
+    """
+    condition = (attempts.c.id == attempt_id) & attempts.c.state.in_(expect) & attempts.c.settled_at.is_(None)
     if under is not None:
         condition &= attempts.c.fence == under
     return connection.execute(attempts.update().where(condition).values(**values)).rowcount == 1
@@ -159,12 +175,28 @@ def finish(
 
     ``outcome`` is None for a result that is now to be fetched and stored. False if another got there first.
     """
+    moved = end(connection, attempt_id, expect=expect, outcome=outcome, under=under, **values)
+    if moved:
+        enqueue_settle(connection, resources, attempt_id, 0)
+    return moved
+
+
+def end(
+    connection: sa.Connection,
+    attempt_id: str,
+    *,
+    expect: Collection[str],
+    outcome: Failed | Stopped | None,
+    under: int | None = None,
+    **values: Any,
+) -> bool:
+    """As :func:`finish`, for a caller that settles the attempt itself, in the same transaction."""
     state = "fetching" if outcome is None else outcome.state
     if isinstance(outcome, Failed):
         values |= {"error_code": outcome.code, "error_message": outcome.message}
     if outcome is not None:
         values["snapshot"] = outcome.model_dump(mode="json")
-    moved = change(
+    return change(
         connection,
         attempt_id,
         expect=expect,
@@ -174,9 +206,6 @@ def finish(
         tries=0,
         **values,
     )
-    if moved:
-        enqueue_settle(connection, resources, attempt_id, 0)
-    return moved
 
 
 def mark_settled(connection: sa.Connection, row: sa.Row[Any], **values: Any) -> bool:

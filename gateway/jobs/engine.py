@@ -29,6 +29,8 @@ APPLICATION_VERSION = "schema-1"
 
 REAP_EVERY_S = 1.0
 STOP_WITHIN_S = 10
+RETRY_FIRST_S = 1.0
+RETRY_LONGEST_S = 60.0
 log = logging.getLogger(__name__)
 Workflow = Callable[[str], None]
 
@@ -109,6 +111,7 @@ class Engine:
         self._stop = threading.Event()
         self._reaper: threading.Thread | None = None
         self._lock: ProcessLock | None = None
+        self._active: set[object] = set()
 
     def start(self, workflows: Mapping[str, Workflow], queues: Mapping[str, int]) -> None:
         """Start executing: ``queues`` maps each queue's name to how many of its jobs may run here at once."""
@@ -125,7 +128,7 @@ class Engine:
         )
         DBOS(config=config)
         for name, function in workflows.items():
-            DBOS.workflow(name=name)(_named(function, name))
+            DBOS.workflow(name=name)(self._durable(function, name))
         DBOS.listen_queues(list(queues))
         DBOS.launch()
         for queue, concurrency in queues.items():
@@ -141,13 +144,42 @@ class Engine:
         if self._reaper is not None:
             self._reaper.join()
         DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=STOP_WITHIN_S)
-        if self._lock is not None:
+        if self._active:  # only the end of this process proves to the others that its work has stopped
+            log.warning("still at work after %d s, and left to the end of the process", STOP_WITHIN_S)
+        elif self._lock is not None:
             self._lock.release()
 
     @property
     def running(self) -> bool:
         """True between start and stop."""
         return self._reaper is not None and not self._stop.is_set()
+
+    def _durable(self, function: Workflow, name: str) -> Workflow:
+        """The workflow of this name. While the database fails it is run again, from its start: DBOS takes an
+        exception for a workflow's end, and nothing would run it any more."""
+
+        def workflow(attempt_id: str) -> None:
+            run = object()
+            self._active.add(run)
+            try:
+                self._run(function, attempt_id)
+            finally:
+                self._active.discard(run)
+
+        workflow.__qualname__ = workflow.__name__ = name
+        return workflow
+
+    def _run(self, function: Workflow, attempt_id: str) -> None:
+        wait = RETRY_FIRST_S
+        while True:
+            try:
+                return function(attempt_id)
+            except sa.exc.OperationalError as error:
+                if self._stop.is_set():
+                    raise
+                log.error("attempt %s: the database failed; again in %g s: %s", attempt_id, wait, error)
+            self._stop.wait(wait)
+            wait = min(wait * 2, RETRY_LONGEST_S)
 
     def _reap(self) -> None:
         while not self._stop.is_set():
@@ -158,15 +190,16 @@ class Engine:
                         recovered = DBOS._recover_pending_workflows([dead.name])
                         if recovered:
                             log.warning("recovered %d jobs of a process that died", len(recovered))
-                        dead.forget()
+                        if not _pending(dead.name):  # an error on one of them is only logged in there
+                            dead.forget()
             except Exception:  # a locked database must not end recovery: the next round tries again
                 log.exception("looking for dead processes failed")
             self._stop.wait(REAP_EVERY_S)
 
 
-def _named(function: Workflow, name: str) -> Workflow:
-    def workflow(attempt_id: str) -> None:
-        function(attempt_id)
-
-    workflow.__qualname__ = workflow.__name__ = name
-    return workflow
+def _pending(executor_id: str) -> bool:
+    """True while a workflow is still down as running in this executor."""
+    found = DBOS.list_workflows(
+        executor_id=executor_id, status="PENDING", limit=1, load_input=False, load_output=False
+    )
+    return bool(found)

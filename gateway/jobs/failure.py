@@ -42,6 +42,24 @@ def close(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> 
         _go_on(connection, resources, row, way)
 
 
+def give_up(connection: sa.Connection, row: sa.Row[Any]) -> None:
+    """Nobody can say what becomes of the job, and nobody waits any longer: fail the video, release its hold.
+
+    The estimate stays open in the provider account, as exposure to be reconciled.
+    """
+    if not mark_settled(connection, row, state="outcome_unknown"):
+        return
+    if row.state == "outcome_unknown" and row.stop_reason == "deadline":
+        fail_video(
+            connection,
+            row,
+            "outcome_unknown",
+            "The provider may or may not have made this video, and could not be asked. You were not charged.",
+        )
+    else:
+        fail_video(connection, row, *_reason(row))
+
+
 def fail_video(connection: sa.Connection, row: sa.Row[Any], code: str, message: str) -> None:
     """End a video without a result: release the whole hold, charge nothing."""
     release(connection, parties_of(row))
@@ -73,8 +91,10 @@ def _cost(row: sa.Row[Any]) -> int | None:
 def _reason(row: sa.Row[Any]) -> tuple[str, str]:
     if row.stop_reason == "deadline":
         return "deadline_exceeded", "The video was not ready by its deadline. You were not charged."
-    if row.stop_requested_at is not None:
+    if row.stop_reason == "caller":
         return "cancelled", "The video was cancelled. You were not charged."
+    if row.state == "cancelled":
+        return "cancelled", "The provider stopped this video without being asked. You were not charged."
     return row.error_code, row.error_message
 
 

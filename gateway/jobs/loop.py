@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+TIDY_S = 5.0
 
 
 class IoLoop:
@@ -36,10 +37,20 @@ class IoLoop:
         self.run(_turn())
 
     def close(self) -> None:
-        """Stop the loop and its thread."""
+        """Stop the loop and its thread; whoever waits in :meth:`run` gets a ``CancelledError``."""
+        self.run(_end_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _end_all() -> None:
+    """Cancel every other task of the loop, and give them a moment to tidy up."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=TIDY_S)
 
 
 async def _turn() -> None:

@@ -3,49 +3,42 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, assert_never
 
 import sqlalchemy as sa
 
 from gateway.db import now
-from gateway.jobs.attempts import REMOTE_LIVE, change, finish, load, mark_settled, milliseconds, progressed
-from gateway.jobs.failure import fail_video
+from gateway.jobs.attempts import REMOTE_LIVE, change, finish, load, milliseconds, progressed
+from gateway.jobs.failure import give_up
 from gateway.jobs.resources import Resources
-from gateway.spec import Queued, Running, Snapshot, Succeeded
+from gateway.spec import Failed, Queued, Running, Snapshot, Stopped, Succeeded
 
 SOONEST = timedelta(milliseconds=250)
 LATEST = timedelta(seconds=10)
+OVERTIME = timedelta(hours=1)
+"""How long after its deadline a job that does not end is still watched."""
 
 
 def observe(resources: Resources, attempt_id: str, snapshot: Snapshot) -> None:
     """Record a snapshot; a terminal one ends the attempt's work and enqueues its settling."""
     with resources.db.write() as connection:
-        row = load(connection, attempt_id)
+        row = load(connection, attempt_id, lock=True)
         if row.state not in REMOTE_LIVE:
             return
         at = now()
-        if isinstance(snapshot, Queued | Running):
-            _still_going(connection, row, snapshot, at)
-        else:
+        if not isinstance(snapshot, Queued | Running):
             _ended(connection, resources, row, snapshot, at)
+        elif hopeless(row):
+            give_up(connection, row)
+        else:
+            _still_going(connection, row, snapshot, at)
 
 
-def give_up(connection: sa.Connection, row: sa.Row[Any]) -> None:
-    """Nobody can say what became of the job, and nobody waits any longer: fail the video, release its hold.
-
-    The estimate stays open in the provider account, as exposure to be reconciled.
-    """
-    if not mark_settled(connection, row, state="outcome_unknown"):
-        return
-    if row.stop_reason == "caller":
-        fail_video(connection, row, "cancelled", "The video was cancelled. You were not charged.")
-    else:
-        fail_video(
-            connection,
-            row,
-            "outcome_unknown",
-            "The provider may or may not have made this video, and could not be asked. You were not charged.",
-        )
+def hopeless(row: sa.Row[Any]) -> bool:
+    """True once nobody waits for this job: it is to be stopped, and cannot be seen or does not end."""
+    if row.stop_requested_at is None:
+        return False
+    return bool(row.state == "outcome_unknown" or now() > row.deadline_at + OVERTIME)
 
 
 def _still_going(
@@ -80,7 +73,11 @@ def _interval(row: sa.Row[Any], snapshot: Queued | Running, at: datetime) -> tim
 
 
 def _ended(
-    connection: sa.Connection, resources: Resources, row: sa.Row[Any], snapshot: Snapshot, at: datetime
+    connection: sa.Connection,
+    resources: Resources,
+    row: sa.Row[Any],
+    snapshot: Succeeded | Failed | Stopped,
+    at: datetime,
 ) -> None:
     values: dict[str, Any] = {
         "last_poll_at": at,
@@ -101,5 +98,7 @@ def _ended(
             notes=[*row.notes, *(note.model_dump() for note in snapshot.notes)],
             **values,
         )
-    elif not isinstance(snapshot, Queued | Running):
+    elif isinstance(snapshot, Failed | Stopped):
         finish(connection, resources, row.id, expect=REMOTE_LIVE, outcome=snapshot, **values)
+    else:
+        assert_never(snapshot)  # what a faulty adapter returned is no end of the job

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.db.tables import attempts, videos
-from gateway.jobs.attempts import Claim, change, finish, load, milliseconds, progressed, started
-from gateway.jobs.resources import PRIORITIES, RENDER, Resources, pool_queue
+from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, progressed, started
+from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, build_job
 from gateway.media import StoreError
+from gateway.media.store import store_errors
 from gateway.spec import (
     Asset,
     BadRequest,
@@ -30,6 +31,9 @@ from gateway.spec import (
 
 MAX_DEATHS = 3
 PROGRESS_EVERY_S = 0.5
+STAGE_CHARS = DEVICE_CHARS = 40
+"""What their columns hold; Postgres refuses more."""
+
 log = logging.getLogger(__name__)
 
 
@@ -50,17 +54,25 @@ class RenderControl:
         if time.monotonic() - self._written_at < PROGRESS_EVERY_S:
             return
         self._written_at = time.monotonic()
+        try:
+            self._write(stage[:STAGE_CHARS], 100 * done // max(total, 1))
+        except sa.exc.SQLAlchemyError as error:  # a render of an hour is not lost over a step's percentage
+            log.warning("attempt %s: its progress was not recorded: %s", self._claim.attempt_id, error)
+
+    def _write(self, stage: str, percent: int) -> None:
+        claim = self._claim
         with self._resources.db.write() as connection:
-            if change(
-                connection, self._claim.attempt_id, expect=("running",), under=self._claim.fence, stage=stage
-            ):
-                progressed(connection, self._row.video_id, 100 * done // max(total, 1), stage)
+            if change(connection, claim.attempt_id, expect=("running",), under=claim.fence, stage=stage):
+                progressed(connection, self._row.video_id, percent, stage)
 
     def cancelled(self) -> bool:
         """True once the caller, the deadline or the end of this process asks for it, or the claim is lost."""
         if not self._stop and time.monotonic() - self._asked_at >= PROGRESS_EVERY_S:
             self._asked_at = time.monotonic()
-            self._stop = self._asked_to_stop()
+            try:
+                self._stop = self._asked_to_stop()
+            except sa.exc.SQLAlchemyError as error:  # asked again in a moment
+                log.warning("attempt %s: could not ask whether to stop: %s", self._claim.attempt_id, error)
         return self._stop or self._resources.stopping.is_set()
 
     def _asked_to_stop(self) -> bool:
@@ -82,9 +94,10 @@ def render(resources: Resources, attempt_id: str, device: Device) -> None:
     with resources.db.read() as connection:
         row = load(connection, attempt_id)
     folder = resources.scratch / f"{attempt_id}-{claim.fence}"
-    folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     try:
+        with store_errors(resources.scratch):
+            folder.mkdir(parents=True, exist_ok=True)
         asset = _run_adapter(resources, row, device, RenderControl(resources, row, claim, folder))
         source_key = f"videos/{row.video_id}/{attempt_id}-{claim.fence}.mp4"
         resources.store.put(source_key, asset.path)
@@ -103,7 +116,7 @@ def render(resources: Resources, attempt_id: str, device: Device) -> None:
 def _claim(resources: Resources, attempt_id: str, device: Device) -> Claim | None:
     """Take the attempt; None if it is over. A claim upon a running one means that its worker died."""
     with resources.db.write() as connection:
-        row = load(connection, attempt_id)
+        row = load(connection, attempt_id, lock=True)
         if row.state not in ("planned", "running"):
             return None
         # a restart of the whole gateway is not the job's doing, a worker that dies under a living one may be
@@ -128,19 +141,22 @@ def _claim(resources: Resources, attempt_id: str, device: Device) -> Claim | Non
             )
             return None
         at = now()
-        change(
+        taken = change(
             connection,
             attempt_id,
             expect=(row.state,),
+            under=row.fence,
             state="running",
             fence=fence,
             deaths=deaths,
             supervisor=resources.supervisor,
-            device=f"{device.pool}/{device.slot} {device.kind}",
+            device=f"{device.pool}/{device.slot} {device.kind}"[:DEVICE_CHARS],
             started_at=at,
             running_at=at,
             queued_ms=milliseconds(row.created_at, at),
         )
+        if not taken:
+            return None
         started(connection, row)
     return Claim(attempt_id=attempt_id, fence=fence)
 
@@ -184,31 +200,17 @@ def _stopped(resources: Resources, row: sa.Row[Any], claim: Claim, elapsed_ms: i
             sa.select(videos.c.stop_requested_at).where(videos.c.id == row.video_id)
         ).scalar_one()
         if asked is None and resources.stopping.is_set():
-            _hand_back(connection, resources, row, claim)
+            hand_back(connection, resources, row, claim)
             return
         finish(
             connection,
             resources,
             row.id,
             expect=("running",),
-            outcome=Stopped(),
+            outcome=Stopped(usage=Usage(device_ms=elapsed_ms)),
             under=claim.fence,
-            usage=Usage(device_ms=elapsed_ms).model_dump(mode="json"),
             render_ms=elapsed_ms,
             finished_at=now(),
-        )
-
-
-def _hand_back(connection: sa.Connection, resources: Resources, row: sa.Row[Any], claim: Claim) -> None:
-    """This process ends: put the attempt back where another finds it."""
-    if change(connection, row.id, expect=("running",), under=claim.fence, state="planned"):
-        resources.enqueuer.enqueue(
-            connection,
-            workflow=RENDER,
-            queue=pool_queue(row.pool),
-            workflow_id=f"start:{row.id}:{claim.fence}",
-            attempt_id=row.id,
-            priority=PRIORITIES["interactive"],  # it has waited before
         )
 
 
@@ -236,6 +238,7 @@ def _outcome(error: Exception) -> Failed:
             code="storage_unavailable",
             message="The gateway could not store the video: its storage is full or failing. You were not"
             " charged. Try again later, and tell the operator.",
+            user_fault=True,  # another way, perhaps a paid one, could not be stored either
         )
     if isinstance(error, ReelgateError):
         return Failed(

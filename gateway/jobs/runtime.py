@@ -131,13 +131,18 @@ class Runtime(Resources):
         """Stop what runs, hand back what is not finished, and close the resources."""
         self.stopping.set()
         for slot in self.slots:
+            slot.ask()
+        for slot in self.slots:
             slot.stop()
         if self.watch is not None:
             self.io.cancel(self.watch)
         self.engine.stop()
         for adapter in self.registry.adapters.values():
             if isinstance(adapter, RemoteAdapter):
-                self.io.run(adapter.aclose())
+                try:
+                    self.io.run(adapter.aclose())
+                except Exception:  # a stranger's code; the rest is to be closed all the same
+                    log.exception("adapter %s could not be closed", adapter.name)
         self.io.close()
         self.enqueuer.close()
         self.db.close()

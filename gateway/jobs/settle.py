@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from gateway.catalog.prices import PriceTerms, cost, to_micro_usd
 from gateway.db import new_id, now
 from gateway.db.tables import artefacts, videos
-from gateway.jobs.attempts import all_notes, change, finish, load, mark_settled, parties_of
+from gateway.jobs.attempts import all_notes, change, end, load, mark_settled, parties_of
 from gateway.jobs.events import add_event
 from gateway.jobs.failure import close
 from gateway.jobs.resources import Resources
@@ -31,16 +31,18 @@ from gateway.media import (
     Probe,
     Store,
     Stored,
-    StoreError,
     fetch_result,
     probe,
     spritesheet,
     thumbnail,
 )
-from gateway.spec import Failed, Note, Output, ProviderError, StreamsContent, Ticket, Usage, parse_size
+from gateway.spec import Failed, Note, Output, ReelgateError, StreamsContent, Ticket, Usage, parse_size
 
 RETRY_FIRST = timedelta(seconds=2)
 RETRY_LONGEST = timedelta(seconds=300)
+DELIVER_WITHIN = timedelta(minutes=15)
+"""For how long the watcher leaves a delivery alone: more than the longest download."""
+
 log = logging.getLogger(__name__)
 
 
@@ -57,31 +59,27 @@ class Delivery:
 
 def settle(resources: Resources, attempt_id: str) -> None:
     """Settle one attempt; safe to be run again from the start after any crash, and any number of times."""
-    with resources.db.read() as connection:
-        row = load(connection, attempt_id)
-    if row.status in ("completed", "failed"):
-        return
-    if row.state == "fetching":
-        _deliver(resources, row)
-    elif row.state in ("failed", "cancelled"):
-        with resources.db.write() as connection:
+    with resources.db.write() as connection:
+        row = load(connection, attempt_id, lock=True)
+        if row.settled_at is None and row.state in ("failed", "cancelled"):
             close(connection, resources, row)
+        if not change(connection, attempt_id, expect=("fetching",), next_poll_at=now() + DELIVER_WITHIN):
+            return
+    _deliver(resources, row)
 
 
 def _deliver(resources: Resources, row: sa.Row[Any]) -> None:
-    folder = resources.scratch / f"settle-{row.id}-{row.tries}"
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        delivery = _fetch_and_store(resources, row, folder)
+        resources.scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=resources.scratch, prefix=f"{row.id}-") as folder:
+            delivery = _fetch_and_store(resources, row, Path(folder))
     except BrokenVideo as error:
         _broken(resources, row, error)
-    except (ProviderError, StoreError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  # an adapter may raise anything; the result is still there
         _try_again(resources, row, error)
     else:
         with resources.db.write() as connection:
             _complete(connection, resources, row, delivery)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fetch_and_store(resources: Resources, row: sa.Row[Any], folder: Path) -> Delivery:
@@ -220,25 +218,18 @@ def _broken(resources: Resources, row: sa.Row[Any], error: BrokenVideo) -> None:
         message="What came back is not a playable video. You were not charged.",
         billed=row.kind == "remote",
     )
-    with resources.db.write() as connection:
-        finish(
-            connection,
-            resources,
-            row.id,
-            expect=("fetching",),
-            outcome=outcome,
-            under=row.fence,
-            operator_detail=str(error),
-        )
+    _end(resources, row, outcome, error)
 
 
 def _try_again(resources: Resources, row: sa.Row[Any], error: Exception) -> None:
     """Leave the result where it is and come back later; at the deadline the video fails, uncharged."""
-    log.warning("attempt %s: settling failed, will be tried again: %s", row.id, error)
+    log.warning("attempt %s: settling failed, will be tried again: %s", row.id, _detail(error))
     if now() < row.deadline_at:
         with resources.db.write() as connection:
-            later = now() + min(RETRY_FIRST * 2**row.tries, RETRY_LONGEST)
-            change(connection, row.id, expect=("fetching",), next_poll_at=later, operator_detail=str(error))
+            later = now() + min(RETRY_FIRST * 2 ** min(row.tries, 10), RETRY_LONGEST)
+            change(
+                connection, row.id, expect=("fetching",), next_poll_at=later, operator_detail=_detail(error)
+            )
         return
     outcome = Failed(
         code="not_delivered",
@@ -247,5 +238,22 @@ def _try_again(resources: Resources, row: sa.Row[Any], error: Exception) -> None
         user_fault=True,  # not to be made again: it exists, and the deadline has passed
         billed=True,
     )
+    _end(resources, row, outcome, error)
+
+
+def _end(resources: Resources, row: sa.Row[Any], outcome: Failed, error: Exception) -> None:
+    """Give the result up, and close the books with it."""
     with resources.db.write() as connection:
-        finish(connection, resources, row.id, expect=("fetching",), outcome=outcome, under=row.fence)
+        if end(
+            connection,
+            row.id,
+            expect=("fetching",),
+            outcome=outcome,
+            under=row.fence,
+            operator_detail=_detail(error),
+        ):
+            close(connection, resources, load(connection, row.id, lock=True))
+
+
+def _detail(error: Exception) -> str:
+    return error.operator_detail if isinstance(error, ReelgateError) else f"{type(error).__name__}: {error}"

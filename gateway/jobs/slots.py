@@ -51,12 +51,18 @@ class SlotProcess:
         """Start the process, and the thread that keeps it."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ask the process to hand its job back and end; kill it if it does not."""
+    def ask(self) -> None:
+        """Ask the process to hand its job back and end, and start no other."""
         self._stopping.set()
         process = self._process
         if process is not None and process.poll() is None:
             process.terminate()
+
+    def stop(self) -> None:
+        """Ask, and wait for the end; kill the process if it does not come."""
+        self.ask()
+        process = self._process
+        if process is not None:
             try:
                 process.wait(timeout=15)
             except subprocess.TimeoutExpired:
@@ -77,7 +83,11 @@ class SlotProcess:
         wait = RESTART_AFTER_S
         while not self._stopping.is_set():
             begun = time.monotonic()
-            code = self._run_once()
+            try:
+                code = self._run_once()
+            except OSError as error:  # no memory or no file descriptor now, perhaps later
+                log.error("the worker of slot %s could not be started: %s", self._name, error)
+                code = -1
             if self._stopping.is_set():
                 return
             log.error("the worker of slot %s died (exit status %s); a new one is started", self._name, code)

@@ -8,8 +8,8 @@ look the job up by its tag, or leave it as ``outcome_unknown``. Never a blind re
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,12 +17,14 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception_type,
+    sleep_using_event,
     stop_after_attempt,
+    stop_when_event_set,
     wait_exponential_jitter,
 )
 
 from gateway.db import now
-from gateway.jobs.attempts import Claim, change, finish, load, milliseconds, started
+from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, build_job
 from gateway.spec import (
@@ -45,6 +47,9 @@ TRIES = 4
 LONGEST_WAIT_S = 20.0
 FIRST_POLL = timedelta(milliseconds=500)
 LOOKUP_AGAIN = timedelta(seconds=5)
+RESEND_WITHIN = timedelta(hours=1)
+"""For how long a lost submit is sent again under its key: providers forget keys, often after a day."""
+
 log = logging.getLogger(__name__)
 
 
@@ -57,28 +62,41 @@ def submit(resources: Resources, attempt_id: str) -> None:
     try:
         job = build_job(resources, row)
         adapter = resources.registry.remote(row.adapter)
-        if interrupted and job.offer.submit_policy != "idempotency_key":
-            ticket = resources.io.run(look_up(adapter, job))
+        if interrupted:
+            ticket = resources.io.run(look_up(adapter, job, row))
         else:
             ticket = _send(resources, adapter, job)
-    except (Refused, Unavailable, Gone) as error:
-        _refused(resources, row, claim, error)
-    except Exception as error:  # noqa: BLE001  # anything else leaves it open: it may have been taken
-        _unknown(resources, row, claim, error)
+    except Exception as error:  # noqa: BLE001  # what proves nothing leaves it open: it may have been taken
+        if interrupted or not isinstance(error, Refused | Unavailable | Gone):
+            _unknown(resources, row, claim, error)
+        elif isinstance(error, Unavailable) and resources.stopping.is_set():
+            with resources.db.write() as connection:
+                hand_back(connection, resources, row, claim)
+        else:
+            _refused(resources, row, claim, error)
     else:
         _submitted(resources, row, claim, ticket)
 
 
-async def look_up(adapter: RemoteAdapter, job: Job) -> Ticket:
-    """Find a job whose submit answer was lost.
+async def look_up(adapter: RemoteAdapter, job: Job, row: sa.Row[Any]) -> Ticket:
+    """Find a job whose submit answer was lost: by its tag, or by sending it again under the same key.
+
+    What is to be stopped is not sent again.
 
     Raises:
         OutcomeUnknown: the provider has no lookup, does not know the job (yet), or could not be asked.
     """
-    if job.offer.submit_policy != "lookup" or not isinstance(adapter, LooksUp):
+    find: Callable[[Job], Awaitable[Ticket | None]]
+    if job.offer.submit_policy == "idempotency_key":
+        if row.stop_requested_at is not None or now() > row.created_at + RESEND_WITHIN:
+            raise OutcomeUnknown("The answer to the submit was lost, and it is too late to send it again.")
+        find = adapter.submit
+    elif job.offer.submit_policy == "lookup" and isinstance(adapter, LooksUp):
+        find = adapter.lookup
+    else:
         raise OutcomeUnknown("The answer to the submit was lost, and this provider cannot look a job up.")
     try:
-        ticket = await adapter.lookup(job)
+        ticket = await find(job)
     except ProviderError as error:
         raise OutcomeUnknown(
             "The job could not be looked up.", operator_detail=error.operator_detail
@@ -90,7 +108,7 @@ async def look_up(adapter: RemoteAdapter, job: Job) -> Ticket:
 
 def _claim(resources: Resources, attempt_id: str) -> tuple[Claim, sa.Row[Any], bool] | None:
     with resources.db.write() as connection:
-        row = load(connection, attempt_id)
+        row = load(connection, attempt_id, lock=True)
         if row.state not in ("planned", "submitting"):
             return None
         interrupted = row.state == "submitting"
@@ -99,38 +117,35 @@ def _claim(resources: Resources, attempt_id: str) -> tuple[Claim, sa.Row[Any], b
             return None
         at = now()
         claim = Claim(attempt_id=attempt_id, fence=row.fence + 1)
-        change(
+        taken = change(
             connection,
             attempt_id,
             expect=(row.state,),
+            under=row.fence,
             state="submitting",
             fence=claim.fence,
             started_at=at,
             queued_ms=milliseconds(row.created_at, at),
         )
-        return claim, load(connection, attempt_id), interrupted
+        return (claim, load(connection, attempt_id), interrupted) if taken else None
 
 
 def _send(resources: Resources, adapter: RemoteAdapter, job: Job) -> Ticket:
     """Submit; again only after an answer or a failure that proves nothing was created."""
     sending = Retrying(
         retry=retry_if_exception_type(Unavailable),
-        stop=stop_after_attempt(TRIES),
+        stop=stop_after_attempt(TRIES) | stop_when_event_set(resources.stopping),
         wait=_wait,
-        sleep=partial(_wait_or_stop, resources),
+        sleep=sleep_using_event(resources.stopping),
         reraise=True,
     )
     return sending(lambda: resources.io.run(adapter.submit(job)))
 
 
-def _wait_or_stop(resources: Resources, seconds: float) -> None:
-    resources.stopping.wait(seconds)
-
-
 def _wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, RateLimited) else None
-    backoff = wait_exponential_jitter(initial=0.2, max=5.0)(state)
+    backoff = wait_exponential_jitter(multiplier=0.2, max=5.0)(state)
     return min(max(asked or 0.0, backoff), LONGEST_WAIT_S)
 
 
@@ -153,6 +168,9 @@ def adopt(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: in
         submit_ms=milliseconds(row.started_at, at),
         next_poll_at=at + FIRST_POLL,
         tries=0,
+        error_code=None,  # of the doubt whether it was taken
+        error_message=None,
+        operator_detail=None,
     )
     if kept:
         started(connection, row)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +21,8 @@ from gateway.db import now
 from gateway.db.tables import attempts, videos
 from gateway.jobs.attempts import REMOTE_LIVE, SETTLE_GRACE, change, enqueue_settle, finish, load
 from gateway.jobs.control import stop_video
-from gateway.jobs.observe import give_up, observe
+from gateway.jobs.failure import give_up
+from gateway.jobs.observe import hopeless, observe
 from gateway.jobs.resources import Resources
 from gateway.jobs.submit import adopt, look_up
 from gateway.jobs.work import Gone, build_job
@@ -42,10 +44,12 @@ LEASE = timedelta(seconds=60)
 """For how long a row that is being looked at is not claimed again."""
 
 PER_ACCOUNT = 16
-OVERTIME = timedelta(hours=1)
-"""How long after its deadline a job that does not end is still watched."""
+LOOK_S = 120.0
+"""The longest one look may take."""
 
-LOCAL_OVERTIME = timedelta(minutes=5)
+LOST_AFTER = timedelta(minutes=5)
+"""How long after its deadline an attempt is ended whose own workflow should have ended it."""
+
 BACKOFF_LONGEST = timedelta(seconds=60)
 log = logging.getLogger(__name__)
 
@@ -61,6 +65,7 @@ class Watcher:
             lambda: asyncio.Semaphore(PER_ACCOUNT)
         )
         self._looks: set[asyncio.Task[None]] = set()
+        self._looked_at: set[str] = set()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -77,15 +82,15 @@ class Watcher:
         try:
             await asyncio.to_thread(self._sweep)
             rows = await asyncio.to_thread(self._claim_due)
-        except sa.exc.SQLAlchemyError as error:
-            log.error("the watcher cannot read or claim what is due, and tries again: %s", error)
+        except Exception as error:  # noqa: BLE001  # nothing may end the watch
+            _log("the watcher cannot read or claim what is due, and tries again", error)
             await asyncio.sleep(PAUSE_S)
             return
         by_account: dict[tuple[str, str], list[Row]] = defaultdict(list)
         for row in rows:
             if row.state in ("fetching", "failed", "cancelled"):
-                await asyncio.to_thread(self._settle_again, row)
-            else:
+                await self._write(row, self._settle_again, row)
+            elif row.id not in self._looked_at:  # one that waits for its turn since an earlier claim
                 by_account[row.adapter, row.account].append(row)
         for account, due in by_account.items():
             self._look_at(account, due)
@@ -97,17 +102,35 @@ class Watcher:
         for group in groups:
             task = asyncio.create_task(self._look(account, group))
             self._looks.add(task)
-            task.add_done_callback(self._looks.discard)
+            self._looked_at.update(row.id for row in group)
+            task.add_done_callback(partial(self._looked, group))
+
+    def _looked(self, rows: list[Row], task: asyncio.Task[None]) -> None:
+        self._looks.discard(task)
+        self._looked_at.difference_update(row.id for row in rows)
 
     async def _look(self, account: tuple[str, str], rows: list[Row]) -> None:
         async with self._limits[account]:
             try:
-                if rows[0].state == "outcome_unknown":
-                    await self._look_up(rows[0])
-                else:
-                    await self._poll(rows)
-            except Exception:  # one look's fault must not end the watch; the lease brings the rows back
-                log.exception("looking at %s failed", ", ".join(row.id for row in rows))
+                async with asyncio.timeout(LOOK_S):
+                    if rows[0].state == "outcome_unknown":
+                        await self._look_up(rows[0])
+                    else:
+                        await self._poll(rows)
+            except Exception as error:  # noqa: BLE001  # gone, hanging or faulty: a look that failed
+                _log(f"looking at {', '.join(row.id for row in rows)} failed", error)
+                for row in rows:
+                    await self._write(row, self._put_off, row, error)
+
+    async def _write(self, row: Row, write: Callable[..., None], *arguments: Any) -> bool:
+        """Record what one row's turn brought; what cannot be is that row's trouble, and its lease brings it
+        back."""
+        try:
+            await asyncio.to_thread(write, *arguments)
+        except Exception as error:  # noqa: BLE001  # a full database, or what a provider said cannot be stored
+            _log(f"attempt {row.id}: what came of its turn was not recorded", error)
+            return False
+        return True
 
     async def _poll(self, rows: list[Row]) -> None:
         adapter = self._resources.registry.remote(rows[0].adapter)
@@ -117,18 +140,18 @@ class Watcher:
         seen = await _snapshots(adapter, rows)
         for row, snapshot in zip(rows, seen, strict=True):
             if isinstance(snapshot, ProviderError):
-                await asyncio.to_thread(self._put_off, row, snapshot)
-            else:
-                await asyncio.to_thread(observe, self._resources, row.id, snapshot)
+                await self._write(row, self._put_off, row, snapshot)
+            elif not await self._write(row, observe, self._resources, row.id, snapshot):
+                await self._write(row, self._put_off, row, UnexpectedReply("what it said cannot be recorded"))
 
     async def _cancel(self, adapter: RemoteAdapter, row: Row) -> None:
         try:
             accepted = await adapter.cancel(Ticket.model_validate(row.ticket))
             log.info("attempt %s: the provider %s the cancel", row.id, "accepted" if accepted else "declined")
-        except ProviderError as error:
-            log.warning("attempt %s: cancel failed: %s", row.id, error.operator_detail)
-            return  # sent again with the next look
-        await asyncio.to_thread(self._cancel_was_sent, row)
+        except Exception as error:  # noqa: BLE001  # an adapter's bug too: the job is watched all the same
+            _log(f"attempt {row.id}: cancel failed, and is sent again with the next look", error)
+            return
+        await self._write(row, self._cancel_was_sent, row)
 
     def _cancel_was_sent(self, row: Row) -> None:
         with self._resources.db.write() as connection:
@@ -137,11 +160,11 @@ class Watcher:
     async def _look_up(self, row: Row) -> None:
         try:
             job = build_job(self._resources, row)
-            ticket = await look_up(self._resources.registry.remote(row.adapter), job)
+            ticket = await look_up(self._resources.registry.remote(row.adapter), job, row)
         except (OutcomeUnknown, Gone) as error:
-            await asyncio.to_thread(self._put_off, row, error)
+            await self._write(row, self._put_off, row, error)
         else:
-            await asyncio.to_thread(self._adopt, row, ticket)
+            await self._write(row, self._adopt, row, ticket)
 
     def _adopt(self, row: Row, ticket: Ticket) -> None:
         with self._resources.db.write() as connection:
@@ -149,19 +172,20 @@ class Watcher:
 
     def _put_off(self, row: Row, error: Exception) -> None:
         """A look failed: come back later, or give up long after the deadline."""
+        live = (*REMOTE_LIVE, "outcome_unknown")
         with self._resources.db.write() as connection:
-            if _hopeless(row):
-                give_up(connection, load(connection, row.id))
+            fresh = load(connection, row.id, lock=True)
+            if fresh.state in live and hopeless(fresh):
+                give_up(connection, fresh)
                 return
-            wait = min(timedelta(seconds=1) * 2 ** min(row.tries, 10), BACKOFF_LONGEST)
-            detail = error.operator_detail if isinstance(error, ProviderError) else str(error)
+            wait = min(timedelta(seconds=1) * 2 ** min(fresh.tries, 10), BACKOFF_LONGEST)
             change(
                 connection,
                 row.id,
-                expect=(*REMOTE_LIVE, "outcome_unknown"),
+                expect=live,
                 next_poll_at=now() + wait,
-                tries=row.tries + 1,
-                operator_detail=detail,
+                tries=fresh.tries + 1,
+                operator_detail=_detail(error),
             )
 
     def _settle_again(self, row: Row) -> None:
@@ -183,41 +207,53 @@ class Watcher:
             return [load(connection, row.id) for row in found if _claim(connection, row, at)]
 
     def _sweep(self) -> None:
-        """Stop what is past its deadline."""
+        """Stop what is past its deadline, and end what its own workflow left behind."""
         at = now()
-        late = videos.c.status.in_(("queued", "in_progress")) & (videos.c.deadline_at < at)
+        unfinished = videos.c.status.in_(("queued", "in_progress"))
+        late = sa.select(videos.c.id).where(
+            unfinished, videos.c.deadline_at < at, videos.c.stop_requested_at.is_(None)
+        )
+        lost = (
+            sa.select(attempts.c.id, attempts.c.state)
+            .join(videos, videos.c.id == attempts.c.video_id)
+            .where(
+                unfinished,
+                videos.c.deadline_at < at - LOST_AFTER,
+                attempts.c.state.in_(("planned", "submitting"))
+                | ((attempts.c.kind == "local") & (attempts.c.state == "running")),
+            )
+        )
         with self._resources.db.read() as connection:
-            overdue = connection.execute(
-                sa.select(videos.c.id).where(late, videos.c.stop_requested_at.is_(None))
-            ).all()
-            stuck = connection.execute(
-                sa.select(attempts.c.id)
-                .join(videos, videos.c.id == attempts.c.video_id)
-                .where(
-                    attempts.c.kind == "local",
-                    attempts.c.state == "running",
-                    videos.c.deadline_at < at - LOCAL_OVERTIME,
-                )
-            ).all()
+            overdue = connection.execute(late.limit(BATCH)).all()
+            stuck = connection.execute(lost.limit(BATCH)).all()
         if not overdue and not stuck:
             return
         with self._resources.db.write() as connection:
             for row in overdue:
                 stop_video(connection, self._resources, row.id, "deadline")
             for row in stuck:
-                finish(connection, self._resources, row.id, expect=("running",), outcome=Stopped())
+                self._end_lost(connection, row, at)
 
-
-def _hopeless(row: Row) -> bool:
-    """True once nobody waits for a job that cannot be seen: past its deadline, or cancelled while unknown."""
-    if row.state == "outcome_unknown":
-        return row.stop_requested_at is not None or now() > row.deadline_at
-    return bool(now() > row.deadline_at + OVERTIME)
+    def _end_lost(self, connection: sa.Connection, row: sa.Row[str, str], at: datetime) -> None:
+        if row.state == "submitting":  # it may have been sent: looked up once more, and then let go
+            change(connection, row.id, expect=("submitting",), state="outcome_unknown", next_poll_at=at)
+        else:
+            finish(connection, self._resources, row.id, expect=(row.state,), outcome=Stopped())
 
 
 def _claim(connection: sa.Connection, row: sa.Row[str, datetime], at: datetime) -> bool:
     mine = (attempts.c.id == row.id) & (attempts.c.next_poll_at == row.next_poll_at)
     return connection.execute(attempts.update().where(mine).values(next_poll_at=at + LEASE)).rowcount == 1
+
+
+def _detail(error: Exception) -> str:
+    return error.operator_detail if isinstance(error, ProviderError) else f"{type(error).__name__}: {error}"
+
+
+def _log(what: str, error: Exception) -> None:
+    """An expected trouble in one line, since a full disk brings thousands of them; a bug with its trace."""
+    expected = isinstance(error, ProviderError | sa.exc.SQLAlchemyError | TimeoutError)
+    log.error("%s: %s", what, _detail(error), exc_info=None if expected else error)
 
 
 async def _snapshots(adapter: RemoteAdapter, rows: list[Row]) -> Sequence[Snapshot | ProviderError]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.db.tables import artefacts, ledger_entries, videos
+from gateway.db.tables import artefacts, attempts, ledger_entries, videos
 
 
 def verify_ledger(connection: sa.Connection) -> list[str]:
@@ -17,10 +17,17 @@ def verify_ledger(connection: sa.Connection) -> list[str]:
     recorded charge is the ledger's; no attempt of a finished video is left with an open estimate, unless
     its outcome is unknown.
     """
-    return [problem for row in connection.execute(_sums()) for problem in _problems(row)] + [
-        f"{row.video_id}: a ledger entry of tenant {row.tenant_id}, which does not own the video"
-        for row in connection.execute(_strangers())
-    ]
+    return (
+        [problem for row in connection.execute(_sums()) for problem in _problems(row)]
+        + [
+            f"{row.video_id}: a ledger entry of tenant {row.tenant_id}, which does not own the video"
+            for row in connection.execute(_strangers())
+        ]
+        + [
+            f"{row.video_id}: attempt {row.id} is over, but its estimate is neither an actual cost nor void"
+            for row in connection.execute(_open())
+        ]
+    )
 
 
 def _sums() -> sa.Select[Any]:
@@ -68,4 +75,16 @@ def _strangers() -> sa.Select[Any]:
         sa.select(ledger_entries.c.video_id, ledger_entries.c.tenant_id)
         .join(videos, videos.c.id == ledger_entries.c.video_id)
         .where(ledger_entries.c.tenant_id != videos.c.tenant_id)
+    )
+
+
+def _open() -> sa.Select[Any]:
+    resolved = sa.exists().where(
+        ledger_entries.c.attempt_id == attempts.c.id, ledger_entries.c.kind.in_(("actual", "void"))
+    )
+    return (
+        sa.select(attempts.c.video_id, attempts.c.id)
+        .join(videos, videos.c.id == attempts.c.video_id)
+        .where(videos.c.status.in_(("completed", "failed")), attempts.c.state != "outcome_unknown", ~resolved)
+        .order_by(attempts.c.id)
     )
