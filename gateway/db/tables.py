@@ -135,6 +135,7 @@ attempts = sa.Table(
     sa.Column("size", sa.String(20), nullable=False),
     sa.Column("clip_ms", Ms, nullable=False),
     sa.Column("tuned", sa.Boolean, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("price", sa.JSON, nullable=False),
     sa.Column("price_version", sa.String(40), nullable=False),
     sa.Column("estimate_micro_usd", Micro, nullable=False),
@@ -174,7 +175,7 @@ attempts = sa.Table(
     sa.CheckConstraint(sa.column("state").in_(ATTEMPT_STATES), name="state"),
     sa.Index("ix_attempts_state_next_poll_at", "state", "next_poll_at"),
     sa.Index("ix_attempts_pool_state", "pool", "state"),
-    sa.Index("ix_attempts_offer_preset_finished_at", "offer", "preset", "finished_at"),
+    sa.Index("ix_attempts_state_finished_at", "state", "finished_at"),
 )
 
 events = sa.Table(

@@ -71,6 +71,7 @@ def plan_attempt(
             size=candidate.output.size,
             clip_ms=clip_ms(candidate.output),
             tuned=way.tuned,
+            priority=PRIORITIES[way.priority],
             price=way.price.model_dump(mode="json"),
             price_version=way.price.version,
             estimate_micro_usd=estimate,
@@ -80,18 +81,18 @@ def plan_attempt(
     )
     parties = Parties(tenant_id=tenant_id, video_id=video_id, attempt_id=attempt_id)
     provider_estimate(connection, parties, estimate, way.price.version)
-    _enqueue_start(connection, resources, load(connection, attempt_id), PRIORITIES[way.priority])
+    _enqueue_start(connection, resources, load(connection, attempt_id))
     return attempt_id
 
 
 def hand_back(connection: sa.Connection, resources: Resources, row: sa.Row[Any], claim: Claim) -> None:
     """Put an attempt whose process ends, and for which nothing was done yet, back where another finds it."""
-    if change(connection, row.id, expect=(row.state,), under=claim.fence, state="planned"):
-        first = PRIORITIES["interactive"]  # it has waited before
-        _enqueue_start(connection, resources, load(connection, row.id), first)
+    first = PRIORITIES["interactive"]  # it has waited before
+    if change(connection, row.id, expect=(row.state,), under=claim.fence, state="planned", priority=first):
+        _enqueue_start(connection, resources, load(connection, row.id))
 
 
-def _enqueue_start(connection: sa.Connection, resources: Resources, row: sa.Row[Any], priority: int) -> None:
+def _enqueue_start(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> None:
     local = row.kind == "local"
     resources.enqueuer.enqueue(
         connection,
@@ -99,7 +100,7 @@ def _enqueue_start(connection: sa.Connection, resources: Resources, row: sa.Row[
         queue=pool_queue(row.pool) if local else account_queue(row.adapter, row.account),
         workflow_id=f"start:{row.id}:{row.fence}",
         attempt_id=row.id,
-        priority=priority,
+        priority=row.priority,
     )
 
 

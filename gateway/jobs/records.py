@@ -168,14 +168,17 @@ def get_artefact(connection: sa.Connection, video_id: str, variant: str) -> Arte
 def queue_place(connection: sa.Connection, video_id: str) -> int | None:
     """How many jobs of the same pool wait before this video's; None once it is not waiting."""
     mine = connection.execute(
-        sa.select(attempts.c.pool, attempts.c.id).where(
+        sa.select(attempts.c.pool, attempts.c.id, attempts.c.priority).where(
             attempts.c.video_id == video_id, attempts.c.state == "planned", attempts.c.pool.is_not(None)
         )
     ).one_or_none()
     if mine is None:
         return None
+    earlier = (attempts.c.priority < mine.priority) | (
+        (attempts.c.priority == mine.priority) & (attempts.c.id < mine.id)
+    )
     before = sa.select(sa.func.count()).where(
-        attempts.c.pool == mine.pool, attempts.c.state == "planned", attempts.c.id < mine.id
+        attempts.c.pool == mine.pool, attempts.c.state == "planned", earlier
     )
     return int(connection.execute(before).scalar_one())
 

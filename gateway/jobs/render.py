@@ -19,9 +19,7 @@ from gateway.media import StoreError
 from gateway.media.store import store_errors
 from gateway.spec import (
     Asset,
-    BadRequest,
     Cancelled,
-    ContentBlocked,
     Device,
     Failed,
     ReelgateError,
@@ -244,7 +242,7 @@ def _outcome(error: Exception) -> Failed:
         return Failed(
             code=error.code,
             message=f"{error.caller_detail} You were not charged.",
-            user_fault=isinstance(error, BadRequest | ContentBlocked),
+            user_fault=not error.another_candidate,
         )
     return Failed(
         code="render_failed",

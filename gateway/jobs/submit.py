@@ -28,8 +28,6 @@ from gateway.jobs.attempts import Claim, change, finish, hand_back, load, millis
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, build_job
 from gateway.spec import (
-    BadRequest,
-    ContentBlocked,
     Failed,
     Job,
     LooksUp,
@@ -207,7 +205,7 @@ def _refused(
         outcome = Failed(
             code=error.code,
             message=f"{error.caller_detail} Nothing was created and you were not charged.",
-            user_fault=isinstance(error, BadRequest | ContentBlocked),
+            user_fault=not error.another_candidate,
         )
     with resources.db.write() as connection:
         finish(

@@ -24,6 +24,18 @@ class Gone(Exception):
         )
 
 
+class InputMissing(Gone):
+    """An input image is no longer in the store, so that no way can serve the request."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.outcome = Failed(
+            code="input_missing",
+            message="An input image is gone from the gateway's storage. You were not charged. Send it again.",
+            user_fault=True,
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """A candidate resolved: its offer and preset, and the price it would be started at now.
@@ -84,11 +96,15 @@ def build_job(resources: Resources, row: sa.Row[Any]) -> Job:
     """The job of an attempt; ``row`` is from :func:`gateway.jobs.attempts.load`.
 
     Raises:
-        Gone: what was planned is not installed any more.
+        Gone: what was planned is not installed any more.  InputMissing: an input image is lost.
     """
     _card, offer, preset = _find(resources, row.adapter, row.offer, row.preset)
+    request = VideoRequest.model_validate(row.request)
+    lost = next((image.key for image in request.images if not resources.store.exists(image.key)), None)
+    if lost is not None:
+        raise InputMissing(lost)
     return Job(
-        request=VideoRequest.model_validate(row.request),
+        request=request,
         output=Output.model_validate(row.output),
         offer=offer,
         preset=preset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +15,13 @@ from gateway.db.tables import attempts
 from gateway.registry import Registry
 from gateway.routing.facts import AdapterFacts, Facts, PoolFacts, Timing
 from gateway.settings import Settings
-from gateway.spec import LocalAdapter, RemoteAdapter, Unready
+from gateway.spec import Adapter, LocalAdapter, Offer, RemoteAdapter, Unready
 
 RECENT = 500
 """How many of the newest finished attempts the timings are taken from."""
 
 FRESH_S = 5.0
+log = logging.getLogger(__name__)
 
 Timings = Mapping[tuple[str, str, str], Timing]
 
@@ -118,7 +120,17 @@ def _unready(registry: Registry) -> Sequence[tuple[tuple[str, str], Unready]]:
         for offer in card.offers:
             adapter = registry.adapters.get(offer.adapter)
             for preset in offer.presets if adapter is not None else ():
-                reason = adapter.unready(offer, preset.name) if adapter is not None else None
+                reason = _ask(adapter, offer, preset.name) if adapter is not None else None
                 if reason is not None:
                     found.append(((offer.id, preset.name), reason))
     return found
+
+
+def _ask(adapter: Adapter, offer: Offer, preset: str) -> Unready | None:
+    try:
+        return adapter.unready(offer, preset)
+    except Exception as error:  # a stranger's fault keeps its own offers out, not everybody's requests
+        log.exception("adapter %s could not say whether %s is ready", adapter.name, offer.id)
+        return Unready(
+            code="adapter_failed", detail=f"{offer.id}: its adapter failed ({type(error).__name__})"
+        )

@@ -14,9 +14,9 @@ A job that a provider failed is a value (:class:`gateway.spec.Failed`); what sta
     │   │   └── RateLimited *      as above, with how long to wait
     │   ├── OutcomeUnknown         may have been taken: never resubmit blindly, never fall back
     │   └── UnexpectedReply        an answer outside the provider's own contract
-    ├── RenderError                a local render failed
-    │   ├── OutOfMemory            the clip does not fit the device
-    │   └── BrokenModel            the weights are missing, damaged or unsafe
+    ├── RenderError *              a local render failed
+    │   ├── OutOfMemory *          the clip does not fit the device
+    │   └── BrokenModel *          the weights are missing, damaged or unsafe
     └── Cancelled                  stopped on request
 
 (* = another candidate may be tried.) Each carries two texts: ``caller_detail`` may be shown to anyone,
@@ -120,6 +120,7 @@ class RenderError(ReelgateError):
     """A local render failed."""
 
     code = "render_failed"
+    another_candidate = True
 
 
 class OutOfMemory(RenderError):

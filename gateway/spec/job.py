@@ -85,7 +85,7 @@ class Succeeded(Value):
 
 
 class Failed(Value):
-    """The provider gave the job up. ``user_fault``: the same input would fail elsewhere too."""
+    """The provider gave the job up; with ``user_fault`` nothing else is tried, since it would fail too."""
 
     state: Literal["failed"] = "failed"
     code: Name

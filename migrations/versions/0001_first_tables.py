@@ -99,6 +99,7 @@ def upgrade() -> None:
     sa.Column('size', sa.String(length=20), nullable=False),
     sa.Column('clip_ms', sa.BigInteger(), nullable=False),
     sa.Column('tuned', sa.Boolean(), nullable=False),
+    sa.Column('priority', sa.Integer(), nullable=False),
     sa.Column('price', sa.JSON(), nullable=False),
     sa.Column('price_version', sa.String(length=40), nullable=False),
     sa.Column('estimate_micro_usd', sa.BigInteger(), nullable=False),
@@ -140,8 +141,8 @@ def upgrade() -> None:
     sa.UniqueConstraint('video_id', 'number', name=op.f('uq_attempts_video_id_number'))
     )
     with op.batch_alter_table('attempts', schema=None) as batch_op:
-        batch_op.create_index('ix_attempts_offer_preset_finished_at', ['offer', 'preset', 'finished_at'], unique=False)
         batch_op.create_index('ix_attempts_pool_state', ['pool', 'state'], unique=False)
+        batch_op.create_index('ix_attempts_state_finished_at', ['state', 'finished_at'], unique=False)
         batch_op.create_index('ix_attempts_state_next_poll_at', ['state', 'next_poll_at'], unique=False)
 
     op.create_table('events',
@@ -224,8 +225,8 @@ def downgrade() -> None:
     op.drop_table('events')
     with op.batch_alter_table('attempts', schema=None) as batch_op:
         batch_op.drop_index('ix_attempts_state_next_poll_at')
+        batch_op.drop_index('ix_attempts_state_finished_at')
         batch_op.drop_index('ix_attempts_pool_state')
-        batch_op.drop_index('ix_attempts_offer_preset_finished_at')
 
     op.drop_table('attempts')
     with op.batch_alter_table('videos', schema=None) as batch_op:

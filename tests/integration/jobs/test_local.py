@@ -12,14 +12,16 @@ import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.jobs import render as render_module
+from gateway.jobs.accept import accept
 from gateway.jobs.control import cancel_video
-from gateway.jobs.records import list_videos
+from gateway.jobs.errors import PlanRefused
+from gateway.jobs.records import list_videos, queue_place
 from gateway.jobs.render import MAX_DEATHS, render
 from gateway.jobs.settle import settle
 from gateway.jobs.watch import Watcher
 from gateway.kit.testing import decode
 from gateway.media import StoreFull
-from gateway.spec import Asset, Cancelled, Control, Device, Job
+from gateway.spec import Asset, Cancelled, Control, Device, InputImage, Job, VideoRequest
 
 from .conftest import World
 
@@ -282,6 +284,37 @@ def test_what_is_no_longer_installed_is_a_failed_attempt(
     monkeypatch.delitem(world.runtime.registry.adapters, "echo")
     _run(world, video_id)
     assert world.video(video_id).error_code == "adapter_missing"
+
+
+def test_a_lost_input_image_fails_the_video_before_anything_is_run(world: World) -> None:
+    image = InputImage(
+        role="first_frame", key="ab12", sha256="ab12", media_type="image/png", width=64, height=64, bytes=3
+    )
+    request = VideoRequest(prompt="x", model="echo", images=(image,))
+    reply = accept(world.runtime, world.caller, request, {"ab12": b"png"}, reply=lambda v: {"id": v.id}).reply
+    world.runtime.store.delete(f"inputs/{reply['id']}/0.png")
+    _run(world, reply["id"])
+    assert world.video(reply["id"]).error_code == "input_missing"
+    assert world.problems() == []
+
+
+def test_an_adapter_that_cannot_say_whether_it_is_ready_keeps_only_itself_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(offer: Any, preset: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.runtime.registry.adapters["echo"], "unready", broken)
+    assert world.accept(model="echo-remote")
+    with pytest.raises(PlanRefused) as refused:
+        _accept(world)
+    assert [dropped.code for dropped in refused.value.plan.dropped] == ["adapter_failed"]
+
+
+def test_a_batch_waits_behind_what_is_interactive(world: World) -> None:
+    batch, interactive = _accept(world, priority="batch"), _accept(world)
+    with world.runtime.db.read() as connection:
+        assert (queue_place(connection, interactive), queue_place(connection, batch)) == (0, 1)
 
 
 def test_the_plans_notes_stay_with_the_finished_video(make_world: Callable[..., World]) -> None:

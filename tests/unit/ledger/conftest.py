@@ -97,6 +97,7 @@ class Books:
             "size": "64x64",
             "clip_ms": 1_000,
             "tuned": False,
+            "priority": 1,
             "price": {},
             "price_version": "1",
             "estimate_micro_usd": 100,

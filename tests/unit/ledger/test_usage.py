@@ -110,6 +110,7 @@ def _rows(books: Books, one: Made, video_id: str) -> Iterator[tuple[sa.Table, di
             "size": "64x64",
             "clip_ms": one.clip_ms,
             "tuned": False,
+            "priority": 1,
             "price": {},
             "price_version": "1",
             "estimate_micro_usd": 999,
