@@ -218,7 +218,15 @@ def test_ctrl_c_without_a_terminal_detaches(script: Script, url: str, tmp_path: 
     command = [sys.executable, "-m", "gateway.cli.main", "generate", "a cat", "--json"]
     environment = {**os.environ, "REELGATE_URL": url, "REELGATE_API_KEY": KEY}
     with subprocess.Popen(
-        command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=-1, stderr=-1, text=True
+        command,
+        env=environment,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=-1,
+        stderr=-1,
+        text=True,
+        # a suite that runs in the background has Ctrl-C ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert script.looked.wait(30)
         process.send_signal(signal.SIGINT)
