@@ -33,7 +33,12 @@ def make_card(number: int, ways: int) -> ModelCard:
     """One card with one offer of so many presets; every other card makes sound."""
     name = f"model-{number}"
     time = {"clip_seconds": "5", "seconds": "60", "source": SOURCE}
-    price = {"unit": "second", "usd": "0.10", "effective_from": "2026-01-01", "source": SOURCE}
+    price = {
+        "unit": "second",
+        "usd": f"0.{number + 10}",
+        "effective_from": "2026-01-01",
+        "source": SOURCE,
+    }
     presets = [{"name": f"preset-{way}", "times": [time]} for way in range(ways)]
     return ModelCard.model_validate(
         {

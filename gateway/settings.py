@@ -33,6 +33,12 @@ CPU_HOURLY_USD = Decimal("0.10")
 """The default rate of a CPU slot: an assumption to be replaced by the operator's own figure."""
 
 
+PREFIX = "REELGATE_"
+
+NO_SETTINGS = frozenset({"config", "url", "api_key"})
+"""Variables that are no settings: where the file is, and what a client of a running gateway needs."""
+
+
 class SettingsError(Exception):
     """The configuration cannot be used; the text says which part and what to do."""
 
@@ -58,7 +64,7 @@ class Settings(BaseSettings):
     """How this deployment runs."""
 
     model_config = SettingsConfigDict(
-        env_prefix="REELGATE_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
     data_dir: Path
@@ -134,6 +140,7 @@ def load_settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
         raise SettingsError(f"cannot read {file}: {error}") from error
     if values is not None and not isinstance(values, dict):
         raise SettingsError(f"{file} must hold a mapping of settings")
+    _refuse_unknown_variables()
     try:
         given = _over(values or {}, EnvSettingsSource(Settings)())
         return Settings(**{**given, "data_dir": folder, **overrides})
@@ -145,6 +152,15 @@ def load_settings(data_dir: Path | None = None, **overrides: Any) -> Settings:
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError(f"settings ({file} and REELGATE_* variables): {lines}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable must not pass as a default."""
+    for name in os.environ:
+        if name.startswith(PREFIX):
+            field = name.removeprefix(PREFIX).lower().split("__")[0]
+            if field not in Settings.model_fields and field not in NO_SETTINGS:
+                raise SettingsError(f"the variable {name} names no setting; see docs/reference/settings.md")
 
 
 def _over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _denied() -> ApiError:
         401,
         "invalid_api_key",
         "A valid API key is needed: send it as 'Authorization: Bearer rg_live_…'. "
-        "The operator makes keys with 'reelgate keys create'.",
+        "The operator makes keys with 'reelgate keys create' and the server's --data-dir.",
         type="authentication_error",
         headers={"www-authenticate": "Bearer"},
     )

@@ -25,6 +25,7 @@ from gateway.jobs.errors import (
     PromptRefused,
     StillActive,
     TierTooHigh,
+    UnknownOptions,
 )
 from gateway.jobs.records import VideoNotFound
 from gateway.media import StoreError, StoreFull
@@ -144,6 +145,11 @@ def _unknown_model(error: UnknownModel, request: Request) -> ApiError:
     )
 
 
+def _unknown_options(error: UnknownOptions, request: Request) -> ApiError:
+    message = f"Options are given for nobody: {error}. Nothing was charged."
+    return ApiError(400, "unknown_parameter", message, param=f"options.{error.adapter}")
+
+
 def _tier_too_high(error: TierTooHigh, request: Request) -> ApiError:
     allowed = ", ".join(error.allowed)
     return ApiError(
@@ -245,6 +251,7 @@ HANDLERS: dict[type[Exception], Callable[[Any, Request], ApiError]] = {
     VideoNotFound: _video_not_found,
     UnknownModel: _unknown_model,
     TierTooHigh: _tier_too_high,
+    UnknownOptions: _unknown_options,
     PromptRefused: _prompt_refused,
     IdempotencyMismatch: _idempotency_mismatch,
     IdempotencyInFlight: _idempotency_in_flight,

@@ -6,7 +6,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from gateway.api.errors import ApiError
 from gateway.cli.exits import CliError, ExitCode
-from gateway.jobs.errors import TierTooHigh
+from gateway.jobs.errors import TierTooHigh, UnknownOptions
 from gateway.media import StoreError
 from gateway.routing import UnknownModel
 from gateway.settings import SettingsError
@@ -28,6 +28,8 @@ def told(error: Exception) -> CliError | None:
             return CliError(
                 ExitCode.NOT_FOUND, f"There is no model {error.name!r}: `reelgate models` lists them."
             )
+        case UnknownOptions():
+            return CliError(ExitCode.USAGE, f"{error}.")
         case TierTooHigh():
             return CliError(ExitCode.DENIED, f"{error}.")
         case StoreError():

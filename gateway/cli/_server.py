@@ -49,7 +49,8 @@ class Server:
         if not key:
             raise CliError(
                 ExitCode.DENIED,
-                "REELGATE_API_KEY is not set: put a key there; `reelgate keys create` makes one.",
+                "REELGATE_API_KEY is not set: put a key there; `reelgate keys create`, with the server's"
+                " --data-dir, makes one.",
             )
         if not (key.isascii() and key.isprintable()):
             raise CliError(

@@ -28,7 +28,7 @@ def create(
         str, typer.Option(help="Whose key it is; a new name makes a new tenant.")
     ] = DEFAULT_TENANT,
     tier: Annotated[
-        str | None, typer.Option(help="A new tenant's tier.  [default: the highest]", show_default=False)
+        str | None, typer.Option(help="A new tenant's tier.  [default: the lowest]", show_default=False)
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help="A new tenant's budget per calendar month, in US dollars.")
@@ -104,7 +104,8 @@ def _tenant(
     limit = None if budget is None else to_micro_usd(usd("--budget", budget))
     found = connection.execute(sa.select(tenants.c.id).where(tenants.c.name == name)).scalar()
     if found is None:
-        return create_tenant(connection, name, tier or settings.tiers[-1], limit)
+        usual = settings.tiers[-1 if name == DEFAULT_TENANT else 0]
+        return create_tenant(connection, name, tier or usual, limit)
     if tier is not None or budget is not None:
         raise CliError(
             ExitCode.USAGE,

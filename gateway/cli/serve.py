@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,7 +68,8 @@ def _serve(settings: Settings, listening: socket.socket, as_json: bool) -> None:
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
         )
-        _Server(config, _greeting(settings, _url(listening), key), as_json).run(sockets=[listening])
+        greeting = _greeting(settings, _url(listening), key)
+        _Server(config, greeting, as_json, runtime.stopping).run(sockets=[listening])
     finally:
         runtime.close()
 
@@ -79,10 +81,13 @@ def _settings(data_dir: Path | None, **given: Any) -> Settings:
 
 
 class _Server(uvicorn.Server):
-    """Greets once it accepts connections."""
+    """Greets once it accepts connections, and tells open event streams when it stops."""
 
-    def __init__(self, config: uvicorn.Config, greeting: dict[str, Any], as_json: bool) -> None:
+    def __init__(
+        self, config: uvicorn.Config, greeting: dict[str, Any], as_json: bool, stopping: threading.Event
+    ) -> None:
         super().__init__(config)
+        self._stopping = stopping
         self._greeting = greeting
         self._as_json = as_json
 
@@ -93,6 +98,11 @@ class _Server(uvicorn.Server):
             typer.echo(json.dumps(self._greeting))  # on one line, for who starts it and reads on
         else:
             typer.echo(_told(self._greeting))
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping.set()
+        await super().shutdown(sockets)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -135,7 +145,9 @@ def _greeting(settings: Settings, url: str, key: NewKey | None) -> dict[str, Any
 def _told(greeting: dict[str, Any]) -> str:
     lines = [f"Reelgate answers at {greeting['url']}", f"data in  {greeting['data_dir']}", ""]
     if greeting["key"] is None:
-        return "\n".join([*lines, "Keys: `reelgate keys create` makes one."])
+        return "\n".join(
+            [*lines, f"Keys: `reelgate keys create --data-dir {greeting['data_dir']}` makes one."]
+        )
     return "\n".join(
         [
             *lines,

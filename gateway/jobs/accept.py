@@ -23,6 +23,7 @@ from gateway.jobs.errors import (
     PlanRefused,
     PromptRefused,
     TierTooHigh,
+    UnknownOptions,
 )
 from gateway.jobs.events import add_event
 from gateway.jobs.records import VideoRecord, get_video
@@ -61,7 +62,9 @@ def dry_run(resources: Resources, caller: Caller, request: VideoRequest) -> Plan
     Raises:
         UnknownModel: the request names a model or alias that no card has.
         TierTooHigh: the tier is above the tenant's, or there is no such tier.
+        UnknownOptions: the options name an adapter that is not installed.
     """
+    _check_options(resources, request)
     tier = _tier(resources, caller, request)
     with resources.db.read() as connection:
         return _plan(connection, resources, caller, request, tier, now())
@@ -83,7 +86,7 @@ def accept(
     the body that is stored with the idempotency key.
 
     Raises:
-        UnknownModel, TierTooHigh: as for :func:`dry_run`.
+        UnknownModel, TierTooHigh, UnknownOptions: as for :func:`dry_run`.
         PromptRefused: a screen refused the prompt.
         PlanRefused, OverBudget: nothing can serve it, or nothing within the budget.
         IdempotencyMismatch, IdempotencyInFlight: the key belongs to another body, or is being accepted.
@@ -93,6 +96,7 @@ def accept(
         replay = _replay(resources, caller, idempotency)
         if replay is not None:
             return replay
+        _check_options(resources, request)
         tier = _tier(resources, caller, request)
         _screen(resources, request)
         video_id = new_id("video")
@@ -123,6 +127,13 @@ def _tier(resources: Resources, caller: Caller, request: VideoRequest) -> str:
     if tier not in allowed:
         raise TierTooHigh(tier, allowed)
     return tier
+
+
+def _check_options(resources: Resources, request: VideoRequest) -> None:
+    known = tuple(sorted(resources.registry.adapters))
+    for adapter in request.options:
+        if adapter not in known:
+            raise UnknownOptions(adapter, known)
 
 
 def _screen(resources: Resources, request: VideoRequest) -> None:

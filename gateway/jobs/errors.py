@@ -30,6 +30,14 @@ class TierTooHigh(JobError):
         self.allowed = allowed
 
 
+class UnknownOptions(JobError):
+    """The request has options for an adapter that is not installed."""
+
+    def __init__(self, adapter: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"no adapter is named {adapter!r}; options may be given for: {', '.join(known)}")
+        self.adapter = adapter
+
+
 class PromptRefused(JobError):
     """A screen of this deployment refused the prompt."""
 

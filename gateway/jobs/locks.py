@@ -39,6 +39,23 @@ class ProcessLock:
         fresh.rename(path)
         return cls(path, descriptor)
 
+    @classmethod
+    def only(cls, folder: Path, name: str) -> ProcessLock:
+        """Lock the file of ``name``, which any process may have had before.
+
+        Raises:
+            BlockingIOError: a living process has it now.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}{SUFFIX}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return cls(path, descriptor)
+
     def forget(self) -> None:
         """Remove the file and the process's scratch folder: nothing of it is left to recover."""
         shutil.rmtree(scratch_of(self._path.parent, self.name), ignore_errors=True)

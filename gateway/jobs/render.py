@@ -103,7 +103,7 @@ def render(resources: Resources, attempt_id: str, device: Device) -> None:
         _stopped(resources, row, claim, _elapsed(begun))
     except Exception as error:  # an adapter may raise anything, and every end of an attempt must be recorded
         if not isinstance(error, ReelgateError | StoreError | Gone):
-            log.exception("attempt %s: the adapter %s raised", attempt_id, row.adapter)
+            log.exception("%s, attempt %s: the adapter %s raised", row.video_id, row.id, row.adapter)
         _failed(resources, row, claim, error, _elapsed(begun))
     else:
         _rendered(resources, row, claim, asset, source_key, _elapsed(begun))

@@ -19,7 +19,7 @@ from gateway.db.keys import load_pepper
 from gateway.db.migrate import upgrade
 from gateway.db.tables import attempts
 from gateway.jobs.engine import Engine, Enqueuer, Workflow, migrate_engine
-from gateway.jobs.locks import scratch_of
+from gateway.jobs.locks import ProcessLock, scratch_of
 from gateway.jobs.loop import IoLoop
 from gateway.jobs.render import render
 from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, account_queue, pool_queue
@@ -67,6 +67,7 @@ class Runtime(Resources):
     engine: Engine
     slots: list[SlotProcess] = field(default_factory=list)
     watch: Future[None] | None = None
+    sole: ProcessLock | None = None
 
     @classmethod
     def open(cls, settings: Settings, *, supervisor: str | None = None) -> Self:
@@ -97,9 +98,17 @@ class Runtime(Resources):
         """Run everything: submits, settles, the watcher, and the device slots as ``isolation`` says.
 
         Raises:
-            SettingsError: the routing policy is unknown or its section wrong.
+            SettingsError: the routing policy is unknown or its section wrong, or another gateway runs on this
+                data folder, so that each slot would have two masters.
         """
         check_policy(self.settings, self.registry)
+        try:
+            self.sole = ProcessLock.only(self.settings.run_dir, "gateway")
+        except BlockingIOError:
+            folder = self.settings.data_dir
+            raise SettingsError(
+                f"another gateway runs on {folder}: stop it, or give another --data-dir"
+            ) from None
         self.store.sweep_temp(older_than_s=TEMP_KEPT_S)
         workflows: dict[str, Workflow] = {SUBMIT: partial(submit, self), SETTLE: partial(settle, self)}
         queues = {
@@ -146,6 +155,8 @@ class Runtime(Resources):
         self.io.close()
         self.enqueuer.close()
         self.db.close()
+        if self.sole is not None:
+            self.sole.release()
 
     def _prepare(self, device: Device) -> None:
         """Let the local adapters load what they need, before the slot takes its first job."""

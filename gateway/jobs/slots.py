@@ -100,7 +100,10 @@ class SlotProcess:
         # the settings travel by stdin, not in the arguments, which every user of the machine can read;
         # stdin then stays open, and its end tells the worker that this process is gone
         self._process = process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.jobs.worker"], stdin=subprocess.PIPE, text=True
+            [sys.executable, "-m", "gateway.jobs.worker"],
+            stdin=subprocess.PIPE,
+            text=True,
+            process_group=0,  # a terminal's Ctrl-C is for this process, which tells its workers itself
         )
         if self._stopping.is_set():  # asked to stop before there was a process to be told
             process.terminate()

@@ -23,7 +23,6 @@ def main() -> None:
     configure_logging()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_die_with_parent, name="parent", daemon=True).start()
     settings = Settings.model_validate(task["settings"])
     runtime = Runtime.open(settings, supervisor=task["supervisor"])

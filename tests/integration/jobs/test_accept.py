@@ -21,6 +21,7 @@ from gateway.jobs.errors import (
     PlanRefused,
     PromptRefused,
     TierTooHigh,
+    UnknownOptions,
 )
 from gateway.routing import UnknownModel
 from gateway.spec import InputImage, Screen, VideoRequest
@@ -78,6 +79,12 @@ def test_nothing_fits_is_refused_with_the_plan(world: World) -> None:
 def test_an_unknown_model_is_named(world: World) -> None:
     with pytest.raises(UnknownModel):
         world.accept(model="nothing-like-it")
+
+
+def test_options_for_an_adapter_that_nobody_installed_are_refused(world: World) -> None:
+    with pytest.raises(UnknownOptions, match=r"'ecko'; options may be given for: echo, echo_remote"):
+        world.accept(options={"ecko": {"latency_ms": 1}})
+    assert _count(world, videos) == 0
 
 
 def test_a_tenant_may_lower_its_tier_and_not_raise_it(make_world: Callable[..., World]) -> None:

@@ -153,6 +153,14 @@ def test_a_wrong_variable_is_named(
         load_settings(tmp_path)
 
 
+def test_a_misspelt_variable_cannot_pass_as_a_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REELGATE_PROT", "3")
+    with pytest.raises(SettingsError, match="REELGATE_PROT names no setting"):
+        load_settings(tmp_path)
+
+
 def test_a_wrong_value_is_not_repeated_in_the_message(tmp_path: Path) -> None:
     _write(tmp_path, key_pepper=["s3cret-pepper"])
     with pytest.raises(SettingsError) as caught:
