@@ -141,11 +141,11 @@ class Runtime(Resources):
         self.stopping.set()
         for slot in self.slots:
             slot.ask()
-        for slot in self.slots:
-            slot.stop()
         if self.watch is not None:
             self.io.cancel(self.watch)
         self.engine.stop()
+        for slot in self.slots:
+            slot.stop()
         for adapter in self.registry.adapters.values():
             if isinstance(adapter, RemoteAdapter):
                 try:
