@@ -700,6 +700,7 @@ def test_a_worker_that_cannot_be_started_now_is_started_later(
     slot.start()
     _until(lambda: len(tries) > 1)
     slot.stop()
+    assert slot.pid is None
 
 
 # --- the ledger's own check

@@ -232,7 +232,7 @@ def test_local_offers_are_priced_by_device_time_and_can_be_estimated(catalog: Ca
 
 
 def test_the_local_adapter_understands_every_preset(catalog: Catalog) -> None:
-    for _, offer in offers(catalog):
-        if offer.adapter == "wan_local":
-            for preset in offer.presets:
-                PresetParams.model_validate(preset.params)
+    presets = [p for _, offer in offers(catalog) if offer.adapter == "wan_local" for p in offer.presets]
+    assert presets
+    for preset in presets:
+        PresetParams.model_validate(preset.params)

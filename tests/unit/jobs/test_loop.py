@@ -68,6 +68,7 @@ def test_cancelling_what_has_ended_is_no_error(io: IoLoop) -> None:
     started = io.start(nothing())
     started.result(timeout=5)
     io.cancel(started)
+    assert not started.cancelled()
 
 
 def test_closing_ends_the_thread() -> None:
