@@ -68,7 +68,11 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path
-    database_url: str = ""
+    database_url: str = Field(default="", repr=False)
+    database_connections: int = Field(default=3, ge=2, le=100)
+    store_url: str = ""
+    store_options: dict[str, SecretStr] = Field(default_factory=dict)
+    public_url: str = ""
     host: str = "127.0.0.1"
     port: int = Field(default=8700, ge=0, le=65535)
     isolation: Literal["process", "none"] = "process"
@@ -89,6 +93,11 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=10 * 1024**2, ge=1)
     max_body_bytes: int = Field(default=32 * 1024**2, ge=1)
     default_deadline_s: int = Field(default=24 * 3600, ge=1)
+    drain_s: float = Field(default=30, ge=0, le=24 * 3600)
+    drain_notice_s: float = Field(default=0, ge=0, le=600)
+    keep_videos_days: int | None = Field(default=None, ge=1, description="never removed if unset")
+    keep_history_days: int = Field(default=7, ge=1)
+    metrics_public: bool = False
     key_pepper: SecretStr | None = None
 
     @classmethod

@@ -14,6 +14,14 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_rand
 
 BUSY_TIMEOUT_MS = 30_000
 
+STATEMENT_TIMEOUT_MS = 30_000
+LOCK_TIMEOUT_MS = 10_000
+IDLE_TIMEOUT_MS = 60_000
+"""On Postgres: of a statement, of its wait for a lock, and of a transaction that does nothing."""
+
+CONNECTIONS = 3
+CONNECT_TIMEOUT_S = 5
+
 
 def now() -> datetime:
     """The present moment in UTC."""
@@ -21,17 +29,22 @@ def now() -> datetime:
 
 
 class Database:
-    """One database, reached through a pool. SQLite runs in WAL with full fsync: committed means durable."""
+    """One database, reached through a pool. SQLite runs in WAL with full fsync: committed means durable.
 
-    def __init__(self, url: str) -> None:
+    On Postgres the pool holds at most ``connections``, so that many processes fit one server; whoever finds
+    it empty waits.
+    """
+
+    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
         self.url = sa.engine.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             self._prepare_sqlite_file()
-        self.engine = sa.create_engine(self.url, pool_pre_ping=not self.is_sqlite)
-        if self.is_sqlite:
+            self.engine = sa.create_engine(self.url)
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = postgres_engine(self.url, connections)
 
     def _prepare_sqlite_file(self) -> None:
         if self.url.database:
@@ -55,6 +68,26 @@ class Database:
     def close(self) -> None:
         """Close the pool."""
         self.engine.dispose()
+
+
+def postgres_engine(url: sa.URL, connections: int) -> sa.Engine:
+    """A pool of at most so many connections, each with the timeouts of this module."""
+    options = (
+        f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+        f" -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
+    )
+    return sa.create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_pre_ping=True,
+        connect_args={
+            "options": options,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "reelgate",
+            "prepare_threshold": 2,
+        },
+    )
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -64,6 +64,8 @@ tenants = sa.Table(
     sa.Column("name", sa.String(200), nullable=False, unique=True),
     sa.Column("tier", sa.String(80), nullable=False),
     sa.Column("monthly_budget_micro_usd", Micro),
+    sa.Column("weight", sa.Integer, nullable=False, default=1, server_default="1"),
+    sa.Column("max_active", sa.Integer),
     sa.Column("created_at", Utc, nullable=False),
 )
 
@@ -106,6 +108,9 @@ videos = sa.Table(
     sa.Column("stop_requested_at", Utc),
     sa.Column("stop_reason", sa.String(20)),
     sa.Column("deleted_at", Utc),
+    sa.Column("expires_at", Utc),
+    sa.Column("parked", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("traceparent", sa.String(60)),
     sa.Column("remixed_from", sa.String(40)),
     sa.Column("error_code", sa.String(80)),
     sa.Column("error_message", sa.Text),
@@ -115,6 +120,15 @@ videos = sa.Table(
     sa.Index("ix_videos_tenant_id_id", "tenant_id", "id"),
     sa.Index("ix_videos_status_deadline_at", "status", "deadline_at"),
     sa.Index("ix_videos_created_day_tenant_id", "created_day", "tenant_id"),
+    sa.Index("ix_videos_tenant_id_status", "tenant_id", "status"),
+    sa.Index(
+        "ix_videos_parked",
+        "tenant_id",
+        "id",
+        sqlite_where=sa.text("parked = 1"),
+        postgresql_where=sa.text("parked"),
+    ),
+    sa.Index("ix_videos_expires_at", "expires_at"),
 )
 
 attempts = sa.Table(
@@ -241,4 +255,31 @@ idempotency_keys = sa.Table(
     sa.Column("video_id", sa.ForeignKey("videos.id"), nullable=False),
     sa.Column("reply", sa.JSON, nullable=False),
     sa.Column("created_at", Utc, nullable=False),
+)
+
+pool_shares = sa.Table(
+    "pool_shares",
+    metadata,
+    sa.Column("pool", sa.String(80), primary_key=True),
+    sa.Column("tenant_id", sa.ForeignKey("tenants.id"), primary_key=True),
+    sa.Column("finish", sa.BigInteger, nullable=False),
+)
+
+pool_clocks = sa.Table(
+    "pool_clocks",
+    metadata,
+    sa.Column("pool", sa.String(80), primary_key=True),
+    sa.Column("virtual_now", sa.BigInteger, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("executor_id", sa.String(40), primary_key=True),
+    sa.Column("seen_at", Utc, nullable=False),
+    sa.Column("started_at", Utc, nullable=False),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("host", sa.String(200), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("slots", sa.JSON, nullable=False, default=dict),
 )

@@ -77,7 +77,7 @@ class Runtime(Resources):
         pepper, which it was not handed.
         """
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and images are private
-        db = Database(settings.database_url)
+        db = Database(settings.database_url, settings.database_connections)
         upgrade(db)
         migrate_engine(db.url)
         engine = Engine(db.url, settings.run_dir)

@@ -22,7 +22,7 @@ from gateway.db.tables import attempts, videos
 from gateway.jobs.attempts import REMOTE_LIVE, SETTLE_GRACE, change, enqueue_settle, finish, load
 from gateway.jobs.control import stop_video
 from gateway.jobs.failure import give_up
-from gateway.jobs.observe import hopeless, observe
+from gateway.jobs.looks import hopeless, observe
 from gateway.jobs.resources import Resources
 from gateway.jobs.submit import adopt, look_up
 from gateway.jobs.work import Gone, build_job
