@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from importlib.metadata import version
 
 from anyio import CapacityLimiter
@@ -9,14 +10,18 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from fastapi.routing import iter_route_contexts
 
-from gateway.api import content, events, health, models, usage, videos
-from gateway.api.auth import authenticate
+from gateway.api import content, events, files, health, metrics, models, usage, videos
+from gateway.api.auth import Callers, authenticate
 from gateway.api.edge import Edge
 from gateway.api.errors import HANDLERS
 from gateway.api.schemas import ErrorReply
+from gateway.api.threads import SQL_THREADS
 from gateway.jobs.runtime import Runtime
+from gateway.observe.metrics import Metrics
 
-PUBLIC_ROUTES = frozenset({("GET", "/livez"), ("GET", "/readyz"), ("GET", "/openapi.json")})
+PUBLIC_ROUTES = frozenset(
+    {("GET", "/livez"), ("GET", "/readyz"), ("GET", "/openapi.json"), ("GET", "/v1/files/{token}")}
+)
 """What answers without a key (a HEAD counts as its GET); every other route depends on ``authenticate``."""
 
 IMAGE_DECODERS = 2
@@ -36,28 +41,41 @@ def create_app(runtime: Runtime) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         responses={"4XX": {"model": ErrorReply}, "5XX": {"model": ErrorReply}},
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # it would tell paths and errors' texts
     )
     app.state.runtime = runtime
+    app.state.metrics = Metrics()
     app.state.decoders = CapacityLimiter(IMAGE_DECODERS)
-    for module in (health, models, videos, content, events, usage):
+    app.state.sql = CapacityLimiter(SQL_THREADS)
+    app.state.callers = Callers()
+    for module in (health, models, videos, content, files, events, usage):
         app.include_router(module.router)
+    scraped_by_all = runtime.settings.metrics_public
+    app.include_router(metrics.for_all if scraped_by_all else metrics.for_admins)
     for kind in HANDLERS:
         app.add_exception_handler(kind, _told)
     app.add_middleware(Edge, max_body_bytes=runtime.settings.max_body_bytes)
-    exposed = unguarded_routes(app)
+    app.add_middleware(metrics.Observed, metrics=app.state.metrics)
+    exposed = unguarded_routes(
+        app, PUBLIC_ROUTES | {("GET", metrics.PATH)} if scraped_by_all else PUBLIC_ROUTES
+    )
     if exposed:
         raise RuntimeError(f"routes without authentication: {exposed}; add Authenticated, or list as public")
     return app
 
 
-def unguarded_routes(app: FastAPI) -> list[tuple[str, str]]:
-    """Routes (method, path) that need no key and are not listed in PUBLIC_ROUTES."""
+def unguarded_routes(app: FastAPI, public: Set[tuple[str, str]] = PUBLIC_ROUTES) -> list[tuple[str, str]]:
+    """Routes (method, path) that need no key and are not listed as public."""
     found = []
     for route in iter_route_contexts(app.routes):
         dependant = getattr(route, "dependant", None)
         guarded = dependant is not None and any(d.call is authenticate for d in dependant.dependencies)
         for method in sorted(getattr(route, "methods", None) or {"ANY"}):
-            listed = ("GET" if method == "HEAD" else method, getattr(route, "path", "")) in PUBLIC_ROUTES
+            listed = ("GET" if method == "HEAD" else method, getattr(route, "path", "")) in public
             if not guarded and not listed:
                 found.append((method, getattr(route, "path", "")))
     return found

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from gateway.api.errors import ApiError
+from gateway.api.threads import in_sql_thread
 from gateway.db.keys import Caller, verify_key
 from gateway.jobs.runtime import Runtime
 
+KEPT_S = 1.0
+"""For how long a process takes a key as good without asking SQL again: so soon is a revoked one refused."""
+
+MOST_KEPT = 10_000
 _MAX_SECRET = 500
 
 
@@ -19,8 +28,34 @@ def runtime_of(request: Request) -> Runtime:
     return runtime
 
 
-def authenticate(request: Request) -> Caller:
-    """The tenant behind ``Authorization: Bearer``; reads SQL, so it runs in a thread.
+class Callers:
+    """Whose a secret is, as SQL said at most ``KEPT_S`` seconds ago, by the secret's digest.
+
+    A key that is revoked works that much longer in a process that has just seen it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[bytes, tuple[Caller, float]] = {}
+
+    def get(self, secret: str) -> Caller | None:
+        """The caller, if it is known."""
+        caller, until = self._known.get(_digest(secret), (None, 0.0))
+        return caller if self._clock() < until else None
+
+    def keep(self, secret: str, caller: Caller) -> None:
+        """Remember who this is."""
+        if len(self._known) >= MOST_KEPT:
+            self._known.clear()
+        self._known[_digest(secret)] = (caller, self._clock() + KEPT_S)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+async def authenticate(request: Request) -> Caller:
+    """The tenant behind ``Authorization: Bearer``.
 
     Raises:
         ApiError: 401, one answer for a missing, malformed, unknown and revoked key.
@@ -29,12 +64,19 @@ def authenticate(request: Request) -> Caller:
     secret = secret.strip()
     if scheme.lower() != "bearer" or not secret or len(secret) > _MAX_SECRET:
         raise _denied()
-    runtime = runtime_of(request)
-    with runtime.db.read() as connection:
-        caller = verify_key(connection, runtime.pepper, secret)
+    callers: Callers = request.app.state.callers
+    caller = callers.get(secret)
     if caller is None:
-        raise _denied()
+        caller = await in_sql_thread(request, partial(_verify, runtime_of(request), secret))
+        if caller is None:
+            raise _denied()
+        callers.keep(secret, caller)
     return caller
+
+
+def _verify(runtime: Runtime, secret: str) -> Caller | None:
+    with runtime.db.read() as connection:
+        return verify_key(connection, runtime.pepper, secret)
 
 
 def _denied() -> ApiError:

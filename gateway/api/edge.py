@@ -9,6 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.errors import ApiError, internal_error
 from gateway.db import new_id
+from gateway.observe.logs import log_context
+from gateway.observe.traces import annotate
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +39,16 @@ class Edge:
                 headers["x-content-type-options"] = "nosniff"
             await send(message)
 
-        try:
-            await self._app(scope, self._capped(scope, receive), send_marked)
-        except Exception:  # the last resort: the cause goes to the log, never to the caller
-            log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
-            if started:
-                raise
-            await internal_error(request_id).response()(scope, receive, send_marked)
+        annotate(request_id=request_id)
+        with log_context(request_id=request_id):
+            try:
+                await self._app(scope, self._capped(scope, receive), send_marked)
+            except Exception:  # the last resort: the cause goes to the log, never to the caller
+                route = getattr(scope.get("route"), "path", scope["path"])  # a path may hold a signed token
+                log.exception("%s %s failed (%s)", scope["method"], route, request_id)
+                if started:
+                    raise
+                await internal_error(request_id).response()(scope, receive, send_marked)
 
     def _capped(self, scope: Scope, receive: Receive) -> Receive:
         """Refuse a body over the cap: by its declared length before reading, else by counting.

@@ -7,17 +7,20 @@ Every message says what to do next; none holds an internal.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from gateway.api.invalid import problem_of
 from gateway.jobs.errors import (
+    AcceptUnknown,
     IdempotencyInFlight,
     IdempotencyMismatch,
     OverBudget,
@@ -32,10 +35,12 @@ from gateway.media import StoreError, StoreFull
 from gateway.routing import UnknownModel
 from gateway.spec import Dropped
 
+log = logging.getLogger(__name__)
 ErrorType = Literal[
     "invalid_request_error", "authentication_error", "permission_error", "insufficient_quota", "server_error"
 ]
 NO_RETRY = {"x-should-retry": "false"}
+RETRY_SOON = {"retry-after": "2"}
 _SHOWN_REASONS = 3
 
 
@@ -209,17 +214,35 @@ def _storage(error: StoreError, request: Request) -> ApiError:
     return ApiError(503, "storage_failed", message, type="server_error")
 
 
-def _database(error: OperationalError, request: Request) -> ApiError:
-    cause = str(error.orig).lower()
+def _database(error: SQLAlchemyError, request: Request) -> ApiError:
+    orig = getattr(error, "orig", error)
+    cause = str(orig).lower()
+    log.error("the database failed: %s: %s", type(orig).__name__, orig)
     if "disk is full" in cause or "no space left" in cause:
         return _storage(StoreFull(""), request)
     return ApiError(
         503,
         "database_unavailable",
-        "The gateway's database did not answer: try again, with an Idempotency-Key so that nothing can be "
-        "made twice.",
+        "The gateway's database did not answer: nothing was created or charged. Send the request again.",
         type="server_error",
+        headers=RETRY_SOON,
     )
+
+
+def _accept_unknown(error: AcceptUnknown, request: Request) -> ApiError:
+    """Only a request with an Idempotency-Key can be repeated without a thought, so others are told not to."""
+    log.error("not known whether %s is accepted: %s", error.video_id, error.__cause__)
+    lost = "The gateway's database went away before it said whether the video was accepted"
+    if request.headers.get("idempotency-key"):
+        advice = "Send the request again with the same Idempotency-Key: it is made and charged once."
+        headers = RETRY_SOON
+    else:
+        advice = (
+            f"If GET /v1/videos/{error.video_id} knows it in a moment, it was, and it is charged once it is "
+            "made; else send the request again. With an Idempotency-Key you could just repeat it."
+        )
+        headers = RETRY_SOON | NO_RETRY
+    return ApiError(503, "accept_unknown", f"{lost}. {advice}", type="server_error", headers=headers)
 
 
 def _invalid_request(error: RequestValidationError, request: Request) -> ApiError:
@@ -257,7 +280,10 @@ HANDLERS: dict[type[Exception], Callable[[Any, Request], ApiError]] = {
     IdempotencyInFlight: _idempotency_in_flight,
     StillActive: _still_active,
     StoreError: _storage,
+    AcceptUnknown: _accept_unknown,
     OperationalError: _database,
+    InterfaceError: _database,
+    PoolTimeout: _database,
     RequestValidationError: _invalid_request,
     HTTPException: _http,
 }

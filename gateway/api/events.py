@@ -51,7 +51,7 @@ async def events(
 async def _stream(runtime: Runtime, tenant_id: str, video_id: str, seq: int) -> AsyncIterator[str]:
     wait = MIN_LOOK_S
     spoke = time.monotonic()
-    while not runtime.stopping.is_set():
+    while not runtime.draining.is_set():
         try:
             found, finished = await to_thread.run_sync(_look, runtime, tenant_id, video_id, seq)
         except VideoNotFound:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from gateway.api.auth import runtime_of
 from gateway.jobs.runtime import Runtime
+from gateway.media import StoreError
 
 router = APIRouter(tags=["health"])
 log = logging.getLogger(__name__)
@@ -25,13 +25,14 @@ async def livez() -> JSONResponse:
 
 @router.get("/readyz", response_model=dict[str, Any])
 def readyz(request: Request) -> JSONResponse:
-    """The database answers, the store can be written and the engine runs; 503 if one does not."""
+    """The database answers, the store can be used and the engine runs, where it should; 503 if one does not,
+    and while the process is being stopped."""
     runtime = runtime_of(request)
-    checks = {
-        "database": _database_answers(runtime),
-        "store": _store_writable(runtime),
-        "engine": runtime.engine.running,
-    }
+    if runtime.draining.is_set():
+        return JSONResponse({"status": "draining", "checks": {}}, 503)
+    checks = {"database": _database_answers(runtime), "store": _store_answers(runtime)}
+    if runtime.duties.any:
+        checks["engine"] = runtime.engine.running
     ready = all(checks.values())
     shown = {name: "ok" if sound else "failing" for name, sound in checks.items()}
     return JSONResponse({"status": "ok" if ready else "failing", "checks": shown}, 200 if ready else 503)
@@ -47,12 +48,10 @@ def _database_answers(runtime: Runtime) -> bool:
     return True
 
 
-def _store_writable(runtime: Runtime) -> bool:
+def _store_answers(runtime: Runtime) -> bool:
     try:
-        with tempfile.TemporaryFile(dir=runtime.store.root) as probe:
-            probe.write(b"\0" * 4096)
-            probe.flush()
-    except OSError:
-        log.exception("the store cannot be written")
+        runtime.store.check()
+    except StoreError as error:
+        log.error("the store cannot be used: %s", error.operator_detail)
         return False
     return True

@@ -35,8 +35,10 @@ class Problem:
 def problem_of(error: Mapping[str, Any] | ErrorDetails, *, where: bool = False) -> Problem:
     """Say what one of pydantic's errors means; ``where``: its location starts with query, path or header."""
     loc = tuple(error["loc"])[1:] if where else tuple(error["loc"])
-    param = _param(loc)
-    kind = error["type"]
+    param, kind = _param(loc) or "body", error["type"]
+    if kind == "json_invalid":
+        reason = error["ctx"]["error"]
+        return Problem(code="invalid_json", param="body", message=f"The body is not valid JSON ({reason}).")
     if kind == "missing":
         return Problem(code="missing_required_parameter", param=param, message=f"'{param}' is required.")
     if kind == "extra_forbidden":

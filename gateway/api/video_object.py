@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ _LOOKS_LEFT = 4  # a client that keeps the first interval it is told still sees 
 
 
 class _Reply(BaseModel):
+    """What the API's description says of a reply; replies themselves are built as plain JSON values."""
+
     model_config = ConfigDict(frozen=True)
 
 
@@ -93,22 +96,22 @@ class Video(_Reply):
 
 def video_object(record: VideoRecord, queue_place: int | None = None) -> dict[str, Any]:
     """The object as JSON values; ``queue_place``: how many jobs wait before this one."""
-    return Video.model_validate(
-        {
-            "id": record.id,
-            "model": record.model,
-            "status": record.status,
-            "progress": record.progress,
-            "created_at": int(record.created_at.timestamp()),
-            "completed_at": int(record.completed_at.timestamp()) if record.completed_at else None,
-            "prompt": record.request.prompt,
-            "seconds": seconds_text(record.clip_ms),
-            "size": record.size,
-            "remixed_from_video_id": record.remixed_from,
-            "error": _error(record.error_code, record.error_message),
-            "gateway": _gateway_part(record, queue_place),
-        }
-    ).model_dump(mode="json")
+    return {
+        "id": record.id,
+        "object": "video",
+        "model": record.model,
+        "status": record.status,
+        "progress": record.progress,
+        "created_at": int(record.created_at.timestamp()),
+        "completed_at": _seconds(record.completed_at),
+        "expires_at": _seconds(record.expires_at),
+        "prompt": record.prompt,
+        "seconds": seconds_text(record.clip_ms),
+        "size": record.size,
+        "remixed_from_video_id": record.remixed_from,
+        "error": _error(record.error_code, record.error_message),
+        "gateway": _gateway_part(record, queue_place),
+    }
 
 
 def poll_after_ms(video: Mapping[str, Any], now: float) -> int | None:
@@ -143,33 +146,36 @@ def usd_text(micro: int) -> str:
 
 
 def _gateway_part(record: VideoRecord, queue_place: int | None) -> dict[str, Any]:
-    plan, chosen = record.plan, record.plan.chosen
-    way = record.attempts[-1] if record.attempts else chosen
+    decision = record.decision
     last = record.attempts[-1] if record.attempts else None
     charge = record.charge_micro_usd
     return {
         "model": record.model,
-        "offer": way.offer if way else None,
-        "adapter": way.adapter if way else None,
-        "preset": way.preset if way else None,
-        "mode": record.request.mode,
+        "offer": last.offer if last else None,
+        "adapter": last.adapter if last else None,
+        "preset": last.preset if last else None,
+        "mode": record.mode,
         "tier": record.tier,
         "plan": {
-            "policy": plan.policy,
-            "branch": plan.branch,
-            "reason": chosen.reason if chosen else "",
-            "candidates": len(plan.candidates),
-            "dropped": len(plan.dropped),
+            "policy": decision.policy,
+            "branch": decision.branch,
+            "reason": decision.reason,
+            "candidates": decision.candidates,
+            "dropped": decision.dropped,
         },
         "estimate_usd": usd_text(record.estimate_micro_usd),
         "hold_usd": usd_text(record.hold_micro_usd),
         "charge_usd": None if charge is None else usd_text(charge),
-        "eta_ms": chosen.eta_ms if chosen else None,
+        "eta_ms": decision.eta_ms,
         "queue_place": queue_place,
         "latency": dict(last.latency) if last else dict.fromkeys(LATENCY_PARTS),
         "notes": [dict(note) for note in record.notes],
         "attempts": [_attempt(attempt) for attempt in record.attempts],
     }
+
+
+def _seconds(at: datetime | None) -> int | None:
+    return None if at is None else int(at.timestamp())
 
 
 def _attempt(attempt: AttemptRecord) -> dict[str, Any]:

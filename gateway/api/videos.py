@@ -19,13 +19,15 @@ from gateway.api.forms import Form, read_form
 from gateway.api.params import VideoId, checked_video_id
 from gateway.api.pictures import check_images
 from gateway.api.schemas import CREATE_BODY, REMIX_BODY, DeletedVideo, VideoList
+from gateway.api.threads import in_sql_thread
 from gateway.api.video_object import POLL_AFTER_HEADER, Video, poll_after_ms, video_object
 from gateway.api.wire import read_create, read_remix
 from gateway.db.keys import Caller
-from gateway.jobs.accept import Accepted, Idempotency, accept, dry_run
+from gateway.jobs.accept import accept, dry_run
 from gateway.jobs.control import cancel_video, delete_video
 from gateway.jobs.errors import PlanRefused
-from gateway.jobs.records import VideoNotFound, VideoRecord, get_video, list_videos, queue_place
+from gateway.jobs.idempotency import Idempotency
+from gateway.jobs.records import VideoNotFound, get_request, get_video, list_videos, queue_place
 from gateway.jobs.runtime import Runtime
 from gateway.media import Missing
 from gateway.spec import Plan, VideoRequest
@@ -43,7 +45,7 @@ async def create(
     runtime = runtime_of(request)
     asked, images = await _read_request(request, runtime)
     idempotency = _idempotency(idempotency_key, "create", asked)
-    return await _accepted(runtime, caller, asked, images, idempotency)
+    return await _accepted(request, caller, asked, images, idempotency)
 
 
 @router.post("/plan", response_model=Plan, openapi_extra=CREATE_BODY)
@@ -51,7 +53,7 @@ async def plan(request: Request, caller: Authenticated) -> JSONResponse:
     """Show how a create with this body would be served, at what price and why; nothing is made."""
     runtime = runtime_of(request)
     asked, _ = await _read_request(request, runtime)
-    decided = await to_thread.run_sync(dry_run, runtime, caller, asked)
+    decided = await in_sql_thread(request, partial(dry_run, runtime, caller, asked))
     return JSONResponse(decided.model_dump(mode="json"))
 
 
@@ -89,12 +91,17 @@ def list_all(
 
 
 @router.get("/{video_id}", response_model=Video)
-def retrieve(request: Request, caller: Authenticated, video_id: VideoId) -> JSONResponse:
+async def retrieve(request: Request, caller: Authenticated, video_id: VideoId) -> JSONResponse:
     """One video as it stands."""
-    with runtime_of(request).db.read() as connection:
-        record = get_video(connection, caller.tenant_id, video_id)
-        place = queue_place(connection, video_id) if record.status == "queued" else None
-    return _reply(video_object(record, place))
+    runtime = runtime_of(request)
+
+    def look() -> dict[str, Any]:
+        with runtime.db.read() as connection:
+            record = get_video(connection, caller.tenant_id, video_id)
+            place = queue_place(connection, record) if record.status == "queued" else None
+        return video_object(record, place)
+
+    return _reply(await in_sql_thread(request, look))
 
 
 @router.delete("/{video_id}", response_model=DeletedVideo)
@@ -117,10 +124,10 @@ async def remix(
     """Make the same request again with a new prompt, planned anew."""
     runtime = runtime_of(request)
     form = await _read_form(request, runtime)
-    source = await to_thread.run_sync(_source, runtime, caller, video_id)
-    asked, images = await to_thread.run_sync(_stored_images, runtime, read_remix(form, source.request))
+    source = await in_sql_thread(request, partial(_source, runtime, caller, video_id))
+    asked, images = await to_thread.run_sync(_stored_images, runtime, read_remix(form, source))
     idempotency = _idempotency(idempotency_key, f"remix {video_id}", asked)
-    return await _accepted(runtime, caller, asked, images, idempotency, remixed_from=video_id)
+    return await _accepted(request, caller, asked, images, idempotency, remixed_from=video_id)
 
 
 async def _read_form(request: Request, runtime: Runtime) -> Form:
@@ -141,9 +148,9 @@ async def _read_request(request: Request, runtime: Runtime) -> tuple[VideoReques
     return sent.request.model_copy(update={"images": described}), contents
 
 
-def _source(runtime: Runtime, caller: Caller, video_id: str) -> VideoRecord:
+def _source(runtime: Runtime, caller: Caller, video_id: str) -> VideoRequest:
     with runtime.db.read() as connection:
-        return get_video(connection, caller.tenant_id, video_id)
+        return get_request(connection, caller.tenant_id, video_id)
 
 
 def _stored_images(runtime: Runtime, asked: VideoRequest) -> tuple[VideoRequest, dict[str, bytes]]:
@@ -172,26 +179,26 @@ def _idempotency(key: str | None, operation: str, asked: VideoRequest) -> Idempo
 
 
 async def _accepted(
-    runtime: Runtime,
+    request: Request,
     caller: Caller,
     asked: VideoRequest,
     images: Mapping[str, bytes],
     idempotency: Idempotency | None,
     remixed_from: str | None = None,
 ) -> JSONResponse:
-    def take() -> Accepted:
-        return accept(
-            runtime,
-            caller,
-            asked,
-            images,
-            reply=video_object,
-            idempotency=idempotency,
-            remixed_from=remixed_from,
-        )
-
+    take = partial(
+        accept,
+        runtime_of(request),
+        caller,
+        asked,
+        images,
+        reply=video_object,
+        idempotency=idempotency,
+        remixed_from=remixed_from,
+    )
     try:
-        accepted = await to_thread.run_sync(take)
+        # images go to the store first, which may take its time
+        accepted = await (to_thread.run_sync(take) if images else in_sql_thread(request, take))
     except PlanRefused as error:
         raise plan_refused(error, asked.model) from None
     response = _reply(accepted.reply)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "demo": "Make four videos with the built-in test weights and show how each was routed and recorded.",
     "serve": "Run the gateway: the API, the watcher and the device slots.",
+    "worker": "Do the work of a gateway whose API runs elsewhere: submit, watch, settle and render.",
     "generate": "Make a video on a running gateway and save it.",
     "route": "Show how a request would be served, at what price and why; nothing is made.",
     "models": "List the models, where each can be had, at what price, and what keeps one from running.",

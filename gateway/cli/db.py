@@ -11,6 +11,7 @@ from gateway.cli.exits import ExitCode
 from gateway.db import Database
 from gateway.db.migrate import current_revision, head_revision
 from gateway.db.migrate import upgrade as upgrade_schema
+from gateway.jobs.engine import migrate_engine
 from gateway.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Upgrade or check the database's schema.")
@@ -23,6 +24,7 @@ def upgrade(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     try:
         before = current_revision(db)
         upgrade_schema(db)
+        migrate_engine(db.url)
     finally:
         db.close()
     if as_json:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
-import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,13 +16,16 @@ import uvicorn
 from typing_extensions import override
 
 from gateway.api.app import create_app
+from gateway.cli._end import End
 from gateway.cli._open import default_tenant
 from gateway.cli._options import AsJson, DataDir
 from gateway.cli.exits import CliError, ExitCode
 from gateway.db.keys import NewKey, create_key
 from gateway.db.tables import api_keys
+from gateway.jobs.duties import Duties
 from gateway.jobs.runtime import Runtime
-from gateway.log import configure_logging
+from gateway.observe.logs import configure_logging
+from gateway.observe.traces import configure_traces
 from gateway.settings import Settings, load_settings
 
 GRACE_S = 5
@@ -37,29 +41,33 @@ def command(
         Literal["process", "none"] | None,
         typer.Option(help="A process per device slot, or none of its own.  [default: process]"),
     ] = None,
+    role: Annotated[
+        Literal["all", "api"],
+        typer.Option(help="api: only answer and enqueue; `reelgate worker` does the rest."),
+    ] = "all",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the gateway: the API, the watcher and the device slots.
 
     The first start on a fresh data folder makes an admin key and prints it, once. The log goes to stderr.
-    SIGTERM and Ctrl-C stop it in order; what is not finished goes on at the next start.
+    SIGTERM lets what runs end, within the setting drain_s; Ctrl-C stops at once. Either way what is not
+    finished goes on elsewhere, or at the next start.
     """
     configure_logging()
+    configure_traces()
     settings = _settings(data_dir, host=host, port=port, isolation=isolation)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with _listen(settings) as listening:
-            _serve(settings, listening, as_json)
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
+    with _listen(settings) as listening:
+        _serve(settings, listening, role, as_json)
+    typer.echo("stopped", err=True)
 
 
-def _serve(settings: Settings, listening: socket.socket, as_json: bool) -> None:
+def _serve(settings: Settings, listening: socket.socket, role: Literal["all", "api"], as_json: bool) -> None:
     runtime = Runtime.open(settings)
+    end = End()
     try:
         key = _first_key(runtime)
-        runtime.start()
+        runtime.start(Duties() if role == "api" else None)
         config = uvicorn.Config(
             create_app(runtime),
             lifespan="off",
@@ -69,9 +77,9 @@ def _serve(settings: Settings, listening: socket.socket, as_json: bool) -> None:
             timeout_graceful_shutdown=GRACE_S,
         )
         greeting = _greeting(settings, _url(listening), key)
-        _Server(config, greeting, as_json, runtime.stopping).run(sockets=[listening])
+        _Server(config, greeting, as_json, runtime, end).run(sockets=[listening])
     finally:
-        runtime.close()
+        end.close(runtime)
 
 
 def _settings(data_dir: Path | None, **given: Any) -> Settings:
@@ -81,15 +89,17 @@ def _settings(data_dir: Path | None, **given: Any) -> Settings:
 
 
 class _Server(uvicorn.Server):
-    """Greets once it accepts connections, and tells open event streams when it stops."""
+    """Greets once it accepts connections; told to end, says so on /readyz and to open event streams first."""
 
     def __init__(
-        self, config: uvicorn.Config, greeting: dict[str, Any], as_json: bool, stopping: threading.Event
+        self, config: uvicorn.Config, greeting: dict[str, Any], as_json: bool, runtime: Runtime, end: End
     ) -> None:
         super().__init__(config)
-        self._stopping = stopping
+        self._runtime = runtime
+        self._end = end
         self._greeting = greeting
         self._as_json = as_json
+        self._close_at = 0.0
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -99,10 +109,21 @@ class _Server(uvicorn.Server):
         else:
             typer.echo(_told(self._greeting))
 
+    @contextmanager
     @override
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stopping.set()
-        await super().shutdown(sockets)
+    def capture_signals(self) -> Iterator[None]:
+        with self._end.on_signal(lambda: setattr(self, "should_exit", True)):
+            yield
+
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        """True once the server is to close: after the notice that it will."""
+        if not await super().on_tick(counter):
+            return False
+        if not self._runtime.draining.is_set():
+            self._runtime.draining.set()
+            self._close_at = time.monotonic() + self._runtime.settings.drain_notice_s
+        return self._end.at_once or time.monotonic() >= self._close_at
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.db.engine import Database, now
+from gateway.db.engine import CommitUnknown, Database, now
 from gateway.db.ids import new_id
 
-__all__ = ["Database", "new_id", "now"]
+__all__ = ["CommitUnknown", "Database", "new_id", "now"]

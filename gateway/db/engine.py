@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import sqlalchemy as sa
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random
 
 BUSY_TIMEOUT_MS = 30_000
+SQLITE_CONNECTIONS = 15
 
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
@@ -28,6 +31,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+class CommitUnknown(sa.exc.OperationalError):
+    """The connection was lost while a transaction was committed: it may last, or not."""
+
+
 class Database:
     """One database, reached through a pool. SQLite runs in WAL with full fsync: committed means durable.
 
@@ -38,13 +45,15 @@ class Database:
     def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
         self.url = sa.engine.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._turns = Turns()
         if self.is_sqlite:
             self._prepare_sqlite_file()
-            self.engine = sa.create_engine(self.url)
+            self.engine = sa.create_engine(self.url, pool_size=SQLITE_CONNECTIONS, max_overflow=0)
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = postgres_engine(self.url, connections)
+        self._writing = self.engine.execution_options(reelgate_write=True)
 
     def _prepare_sqlite_file(self) -> None:
         if self.url.database:
@@ -60,10 +69,24 @@ class Database:
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that writes; committed at the end, rolled back if the block raises.
 
-        On SQLite it takes the write lock at once, so that reading first can never end in a deadlock.
+        On SQLite it takes the write lock at once, so that reading first can never end in a deadlock; the
+        threads of a process come one after the other, because SQLite has who finds it locked sleep and look
+        again.
+
+        Raises:
+            CommitUnknown: the block is done, and the database did not say whether it will last.
         """
-        with self.engine.connect().execution_options(reelgate_write=True) as connection, connection.begin():
+        with self._turn(), self._writing.connect() as connection, connection.begin() as transaction:
             yield connection
+            try:
+                transaction.commit()
+            except sa.exc.DBAPIError as error:
+                if _undone(error):
+                    raise
+                raise CommitUnknown(error.statement, error.params, error.orig) from error
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return self._turns.take(BUSY_TIMEOUT_MS / 1000) if self.is_sqlite else nullcontext()
 
     def close(self) -> None:
         """Close the pool."""
@@ -115,3 +138,50 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     write = connection.get_execution_options().get("reelgate_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _undone(error: sa.exc.DBAPIError) -> bool:
+    """True if what could not be committed is certainly rolled back."""
+    told = getattr(error.orig, "sqlite_errorname", "")
+    return isinstance(error, sa.exc.IntegrityError) or told in ("SQLITE_FULL", "SQLITE_BUSY")
+
+
+class Turns:
+    """A lock that threads get in the order in which they asked for it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._taken = False
+        self._waiting: deque[threading.Event] = deque()
+
+    @contextmanager
+    def take(self, within_s: float) -> Iterator[None]:
+        """Hold it for a block; one that waits longer goes on without, to what the database itself says."""
+        mine = self._ask(within_s)
+        try:
+            yield
+        finally:
+            if mine:
+                self._pass_on()
+
+    def _ask(self, within_s: float) -> bool:
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return True
+            turn = threading.Event()
+            self._waiting.append(turn)
+        if turn.wait(within_s):
+            return True
+        with self._guard:
+            if turn.is_set():  # at the last moment
+                return True
+            self._waiting.remove(turn)
+            return False
+
+    def _pass_on(self) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._taken = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from datetime import datetime
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LOCK = threading.Lock()
@@ -13,7 +14,15 @@ _last = 0
 
 def new_id(prefix: str) -> str:
     """Return ``<prefix>_<26 characters>``, greater than any this process made before."""
-    value = _uuid7()
+    return _text(prefix, _uuid7())
+
+
+def first_id(prefix: str, at: datetime) -> str:
+    """What is smaller than every id of this prefix made from ``at`` on, and greater than any before."""
+    return _text(prefix, int(at.timestamp() * 1000) << 80)
+
+
+def _text(prefix: str, value: int) -> str:
     digits = [ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)]
     return f"{prefix}_{''.join(digits)}"
 

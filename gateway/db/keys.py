@@ -125,15 +125,17 @@ def revoke_key(connection: sa.Connection, key_id: str) -> bool:
     return connection.execute(api_keys.update().where(living).values(revoked_at=now())).rowcount == 1
 
 
+_LIVING = (
+    sa.select(api_keys, tenants.c.name.label("tenant"), tenants.c.tier)
+    .join(tenants, tenants.c.id == api_keys.c.tenant_id)
+    .where(api_keys.c.lookup == sa.bindparam("lookup"), api_keys.c.revoked_at.is_(None))
+)
+
+
 def verify_key(connection: sa.Connection, pepper: bytes, secret: str) -> Caller | None:
     """Whose key this is; None if it is unknown, wrong or revoked."""
     lookup = secret.removeprefix(PREFIX).split("_", 1)[0] if secret.startswith(PREFIX) else ""
-    query = (
-        sa.select(api_keys, tenants.c.name.label("tenant"), tenants.c.tier)
-        .join(tenants, tenants.c.id == api_keys.c.tenant_id)
-        .where(api_keys.c.lookup == lookup, api_keys.c.revoked_at.is_(None))
-    )
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_LIVING, {"lookup": lookup}).one_or_none()
     if row is None or not hmac.compare_digest(row.digest, _digest(pepper, secret)):
         return None
     return Caller(tenant_id=row.tenant_id, tenant=row.tenant, tier=row.tier, key_id=row.id, admin=row.admin)

@@ -109,7 +109,7 @@ videos = sa.Table(
     sa.Column("stop_reason", sa.String(20)),
     sa.Column("deleted_at", Utc),
     sa.Column("expires_at", Utc),
-    sa.Column("parked", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("parked", sa.Boolean, nullable=False, default=False, server_default="0"),
     sa.Column("traceparent", sa.String(60)),
     sa.Column("remixed_from", sa.String(40)),
     sa.Column("error_code", sa.String(80)),
@@ -260,7 +260,7 @@ idempotency_keys = sa.Table(
 pool_shares = sa.Table(
     "pool_shares",
     metadata,
-    sa.Column("pool", sa.String(80), primary_key=True),
+    sa.Column("lane", sa.String(100), primary_key=True),
     sa.Column("tenant_id", sa.ForeignKey("tenants.id"), primary_key=True),
     sa.Column("finish", sa.BigInteger, nullable=False),
 )
@@ -268,7 +268,7 @@ pool_shares = sa.Table(
 pool_clocks = sa.Table(
     "pool_clocks",
     metadata,
-    sa.Column("pool", sa.String(80), primary_key=True),
+    sa.Column("lane", sa.String(100), primary_key=True),
     sa.Column("virtual_now", sa.BigInteger, nullable=False),
 )
 

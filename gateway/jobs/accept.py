@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 
 from gateway.catalog.prices import to_micro_usd
-from gateway.db import new_id, now
+from gateway.db import CommitUnknown, new_id, now
 from gateway.db.keys import Caller
-from gateway.db.tables import idempotency_keys, videos
+from gateway.db.tables import videos
 from gateway.jobs.attempts import clip_ms, plan_attempt
 from gateway.jobs.errors import (
-    IdempotencyInFlight,
-    IdempotencyMismatch,
+    AcceptUnknown,
     OverBudget,
     PlanRefused,
     PromptRefused,
     TierTooHigh,
     UnknownOptions,
 )
-from gateway.jobs.events import add_event
-from gateway.jobs.records import VideoRecord, get_video
+from gateway.jobs.events import add_first_event
+from gateway.jobs.idempotency import Idempotency, Reply, first_reply, in_flight, remember
+from gateway.jobs.parking import park_if_full
+from gateway.jobs.records import VideoRecord, accepted_video
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import resolve
 from gateway.ledger.budget import budget_left
@@ -34,18 +32,6 @@ from gateway.ledger.entries import Parties, hold
 from gateway.routing import plan
 from gateway.routing.gather import gather
 from gateway.spec import InputImage, Plan, VideoRequest
-
-IDEMPOTENCY_WINDOW = timedelta(hours=24)
-
-Reply = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Idempotency:
-    """A caller's key, and the fingerprint of the body that came with it."""
-
-    key: str
-    fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +76,13 @@ def accept(
         PromptRefused: a screen refused the prompt.
         PlanRefused, OverBudget: nothing can serve it, or nothing within the budget.
         IdempotencyMismatch, IdempotencyInFlight: the key belongs to another body, or is being accepted.
+        AcceptUnknown: the database went away before it said whether it is accepted.
         StoreError: an input image could not be stored.
     """
-    with _in_flight(caller, idempotency):
-        replay = _replay(resources, caller, idempotency)
-        if replay is not None:
-            return replay
+    with in_flight(caller, idempotency):
+        earlier = first_reply(resources.db, caller, idempotency)
+        if earlier is not None:
+            return Accepted(reply=earlier, replayed=True)
         _check_options(resources, request)
         tier = _tier(resources, caller, request)
         _screen(resources, request)
@@ -106,16 +93,20 @@ def accept(
                 resources.store.put(key, images[image.key])
             with resources.db.write() as connection:
                 decided = _decide(connection, resources, caller, stored, tier)
-                _insert(connection, resources, caller, stored, decided, tier, video_id, remixed_from)
-                body = reply(get_video(connection, caller.tenant_id, video_id))
-                _remember(connection, caller, idempotency, video_id, body)
+                record = _insert(
+                    connection, resources, caller, stored, decided, tier, video_id, remixed_from
+                )
+                body = reply(record)
+                remember(connection, caller, idempotency, video_id, body)
+        except CommitUnknown as error:  # it may be accepted, and needs its images then; else they are orphans
+            raise AcceptUnknown(video_id) from error
         except BaseException as error:
             for key in keys:
                 resources.store.delete(key)
-            if isinstance(error, sa.exc.IntegrityError) and idempotency is not None:
-                replay = _replay(resources, caller, idempotency)
-                if replay is not None:
-                    return replay
+            if isinstance(error, sa.exc.IntegrityError):
+                earlier = first_reply(resources.db, caller, idempotency)
+                if earlier is not None:
+                    return Accepted(reply=earlier, replayed=True)
             raise
         return Accepted(reply=body, replayed=False)
 
@@ -194,94 +185,42 @@ def _insert(
     tier: str,
     video_id: str,
     remixed_from: str | None,
-) -> None:
+) -> VideoRecord:
     chosen, at = decided.candidates[0], now()
     held = max(to_micro_usd(candidate.estimate_usd) for candidate in decided.candidates)
-    connection.execute(
-        videos.insert().values(
-            id=video_id,
-            tenant_id=caller.tenant_id,
-            key_id=caller.key_id,
-            status="queued",
-            request=request.model_dump(mode="json"),
-            plan=decided.model_dump(mode="json"),
-            mode=request.mode,
-            tier=tier,
-            model=chosen.model,
-            size=chosen.output.size,
-            clip_ms=clip_ms(chosen.output),
-            estimate_micro_usd=to_micro_usd(chosen.estimate_usd),
-            hold_micro_usd=held,
-            created_at=at,
-            created_day=at.date(),
-            deadline_at=at + timedelta(seconds=request.deadline or resources.settings.default_deadline_s),
-            remixed_from=remixed_from,
-            notes=[note.model_dump() for note in (*decided.notes, *chosen.notes)],
-        )
-    )
+    row = {
+        "id": video_id,
+        "tenant_id": caller.tenant_id,
+        "key_id": caller.key_id,
+        "status": "queued",
+        "progress": 0,
+        "event_seq": 1,
+        "request": request.model_dump(mode="json"),
+        "plan": decided.model_dump(mode="json"),
+        "mode": request.mode,
+        "tier": tier,
+        "model": chosen.model,
+        "size": chosen.output.size,
+        "clip_ms": clip_ms(chosen.output),
+        "estimate_micro_usd": to_micro_usd(chosen.estimate_usd),
+        "hold_micro_usd": held,
+        "created_at": at,
+        "created_day": at.date(),
+        "deadline_at": at + timedelta(seconds=request.deadline or resources.settings.default_deadline_s),
+        "remixed_from": remixed_from,
+        "notes": [note.model_dump() for note in (*decided.notes, *chosen.notes)],
+    }
+    connection.execute(videos.insert(), row)
     way = resolve(resources, chosen, request)
     attempt_id = plan_attempt(
-        connection, resources, way, tenant_id=caller.tenant_id, video_id=video_id, number=1
+        connection,
+        resources,
+        way,
+        tenant_id=caller.tenant_id,
+        video_id=video_id,
+        number=1,
+        parked=park_if_full(connection, caller.tenant_id, video_id),
     )
     hold(connection, Parties(tenant_id=caller.tenant_id, video_id=video_id, attempt_id=attempt_id), held)
-    add_event(connection, video_id, "video.queued", model=chosen.model, adapter=chosen.adapter)
-
-
-def _remember(
-    connection: sa.Connection, caller: Caller, idempotency: Idempotency | None, video_id: str, body: Reply
-) -> None:
-    if idempotency is None:
-        return
-    connection.execute(
-        idempotency_keys.insert().values(
-            tenant_id=caller.tenant_id,
-            key=idempotency.key,
-            fingerprint=idempotency.fingerprint,
-            video_id=video_id,
-            reply=body,
-            created_at=now(),
-        )
-    )
-
-
-_LOCK = threading.Lock()
-_FLYING: set[tuple[str, str]] = set()
-
-
-@contextmanager
-def _in_flight(caller: Caller, idempotency: Idempotency | None) -> Iterator[None]:
-    """Refuse a second request with the same key while the first is being accepted in this process.
-
-    Between processes the key's row decides: the later transaction fails on it and replays the first reply.
-    """
-    if idempotency is None:
-        yield
-        return
-    mine = (caller.tenant_id, idempotency.key)
-    with _LOCK:
-        if mine in _FLYING:
-            raise IdempotencyInFlight("a request with this Idempotency-Key is being accepted; retry shortly")
-        _FLYING.add(mine)
-    try:
-        yield
-    finally:
-        with _LOCK:
-            _FLYING.discard(mine)
-
-
-def _replay(resources: Resources, caller: Caller, idempotency: Idempotency | None) -> Accepted | None:
-    if idempotency is None:
-        return None
-    mine = (idempotency_keys.c.tenant_id == caller.tenant_id) & (idempotency_keys.c.key == idempotency.key)
-    with resources.db.read() as connection:
-        row = connection.execute(sa.select(idempotency_keys).where(mine)).one_or_none()
-    if row is None:
-        return None
-    if now() - row.created_at >= IDEMPOTENCY_WINDOW:
-        with resources.db.write() as connection:
-            stale = mine & (idempotency_keys.c.created_at == row.created_at)
-            connection.execute(idempotency_keys.delete().where(stale))
-        return None
-    if row.fingerprint != idempotency.fingerprint:
-        raise IdempotencyMismatch("this Idempotency-Key was used before with a different body")
-    return Accepted(reply=row.reply, replayed=True)
+    add_first_event(connection, video_id, "video.queued", model=chosen.model, adapter=chosen.adapter)
+    return accepted_video(row, decided, attempt_id)

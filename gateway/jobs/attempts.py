@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,10 +24,11 @@ from gateway.catalog.prices import to_micro_usd
 from gateway.db import new_id, now
 from gateway.db.tables import attempts, videos
 from gateway.jobs.events import add_event
-from gateway.jobs.resources import PRIORITIES, RENDER, SETTLE, SUBMIT, Resources, account_queue, pool_queue
+from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, account_queue, pool_queue
+from gateway.jobs.shares import class_base, join_queue
 from gateway.jobs.work import Way
 from gateway.ledger.entries import Parties, provider_estimate
-from gateway.spec import Failed, Note, Output, Stopped
+from gateway.spec import Failed, Note, Output, Stopped, VideoRequest
 
 SETTLE_GRACE = timedelta(seconds=60)
 """How long a settle may wait for its turn before the watcher enqueues it again."""
@@ -48,9 +50,17 @@ def milliseconds(since: datetime | None, until: datetime) -> int | None:
 
 
 def plan_attempt(
-    connection: sa.Connection, resources: Resources, way: Way, *, tenant_id: str, video_id: str, number: int
+    connection: sa.Connection,
+    resources: Resources,
+    way: Way,
+    *,
+    tenant_id: str,
+    video_id: str,
+    number: int,
+    parked: bool = False,
 ) -> str:
-    """Record an attempt and enqueue its start, in the caller's transaction; return its id."""
+    """Record an attempt and, unless it is parked, enqueue its start, in the caller's transaction; return its
+    id."""
     attempt_id = new_id("att")
     candidate, local = way.candidate, way.candidate.account == "local"
     estimate = to_micro_usd(candidate.estimate_usd)
@@ -71,7 +81,7 @@ def plan_attempt(
             size=candidate.output.size,
             clip_ms=clip_ms(candidate.output),
             tuned=way.tuned,
-            priority=PRIORITIES[way.priority],
+            priority=class_base(way.priority),
             price=way.price.model_dump(mode="json"),
             price_version=way.price.version,
             estimate_micro_usd=estimate,
@@ -81,18 +91,36 @@ def plan_attempt(
     )
     parties = Parties(tenant_id=tenant_id, video_id=video_id, attempt_id=attempt_id)
     provider_estimate(connection, parties, estimate, way.price.version)
-    _enqueue_start(connection, resources, load(connection, attempt_id))
+    if not parked:
+        start_planned(connection, resources, load(connection, attempt_id))
     return attempt_id
 
 
+def start_planned(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> None:
+    """Enqueue the start of a planned attempt: on a device pool in fair order between tenants, else by age."""
+    priority = row.priority
+    if row.kind == "local":
+        pool = resources.settings.pools[row.pool]
+        device_ms = Decimal(row.estimate_micro_usd) * 3_600_000 / to_micro_usd(pool.hourly_usd)
+        asked = VideoRequest.model_validate(row.request).priority
+        priority = join_queue(
+            connection, row.pool, row.tenant_id, asked, device_ms=device_ms, slots=len(pool.devices)
+        )
+        connection.execute(attempts.update().where(attempts.c.id == row.id).values(priority=priority))
+    _enqueue_start(connection, resources, row, priority)
+
+
 def hand_back(connection: sa.Connection, resources: Resources, row: sa.Row[Any], claim: Claim) -> None:
-    """Put an attempt whose process ends, and for which nothing was done yet, back where another finds it."""
-    first = PRIORITIES["interactive"]  # it has waited before
-    if change(connection, row.id, expect=(row.state,), under=claim.fence, state="planned", priority=first):
-        _enqueue_start(connection, resources, load(connection, row.id))
+    """Put an attempt whose process ends, and for which nothing was done yet, back where another finds it.
+
+    It keeps its priority, which is before that of whatever was enqueued since.
+    """
+    if change(connection, row.id, expect=(row.state,), under=claim.fence, state="planned"):
+        again = load(connection, row.id)
+        _enqueue_start(connection, resources, again, again.priority)
 
 
-def _enqueue_start(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> None:
+def _enqueue_start(connection: sa.Connection, resources: Resources, row: sa.Row[Any], priority: int) -> None:
     local = row.kind == "local"
     resources.enqueuer.enqueue(
         connection,
@@ -100,7 +128,7 @@ def _enqueue_start(connection: sa.Connection, resources: Resources, row: sa.Row[
         queue=pool_queue(row.pool) if local else account_queue(row.adapter, row.account),
         workflow_id=f"start:{row.id}:{row.fence}",
         attempt_id=row.id,
-        priority=row.priority,
+        priority=priority,
     )
 
 
@@ -126,6 +154,7 @@ def load(connection: sa.Connection, attempt_id: str, *, lock: bool = False) -> s
             videos.c.deadline_at,
             videos.c.stop_requested_at,
             videos.c.stop_reason,
+            videos.c.traceparent,
             videos.c.created_at.label("accepted_at"),
         )
         .join(videos, videos.c.id == attempts.c.video_id)

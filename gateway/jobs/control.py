@@ -9,7 +9,7 @@ from gateway.db.keys import Caller
 from gateway.db.tables import artefacts, attempts, videos
 from gateway.jobs.attempts import REMOTE_LIVE, finish
 from gateway.jobs.errors import StillActive
-from gateway.jobs.records import VideoRecord, get_video
+from gateway.jobs.records import VideoRecord, get_request, get_video
 from gateway.jobs.resources import Resources
 from gateway.spec import Stopped
 
@@ -60,13 +60,13 @@ def delete_video(resources: Resources, caller: Caller, video_id: str) -> None:
         StillActive: it is not finished.
     """
     with resources.db.write() as connection:
-        video = get_video(connection, caller.tenant_id, video_id)
-        if not video.terminal:
+        if not get_video(connection, caller.tenant_id, video_id).terminal:
             raise StillActive(video_id)
+        images = get_request(connection, caller.tenant_id, video_id).images
         at = now()
         connection.execute(videos.update().where(videos.c.id == video_id).values(deleted_at=at))
         connection.execute(artefacts.update().where(artefacts.c.video_id == video_id).values(deleted_at=at))
         stored = connection.execute(sa.select(artefacts.c.key).where(artefacts.c.video_id == video_id))
-        keys = [row.key for row in stored] + [image.key for image in video.request.images]
+        keys = [row.key for row in stored] + [image.key for image in images]
     for key in keys:
         resources.store.delete(key)

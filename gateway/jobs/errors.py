@@ -1,4 +1,5 @@
-"""Why a request was not accepted or a video could not be touched; nothing was charged in any of these."""
+"""Why a request was not accepted or a video could not be touched; nothing was charged in any of these but
+the last."""
 
 from __future__ import annotations
 
@@ -55,3 +56,11 @@ class IdempotencyInFlight(JobError):
 
 class StillActive(JobError):
     """The video is not finished, so it cannot be deleted."""
+
+
+class AcceptUnknown(JobError):
+    """The database went away before it said whether the video was accepted: it may be made, or not."""
+
+    def __init__(self, video_id: str) -> None:
+        super().__init__(f"not known whether {video_id} is accepted")
+        self.video_id = video_id

@@ -16,6 +16,8 @@ from typing import Self
 
 SUFFIX = ".lock"
 
+_DEAD = b"dead\n"  # in the file of a process that another has seen to be gone
+
 
 class ProcessLock:
     """A held lock file; as a context manager it releases at the end."""
@@ -79,6 +81,26 @@ def scratch_of(folder: Path, name: str) -> Path:
     return folder / f"{name}.d"
 
 
+def names(folder: Path) -> set[str]:
+    """The executor ids of all lock files, held or not."""
+    return {path.name.removesuffix(SUFFIX) for path in folder.glob(f"ex-*{SUFFIX}")}
+
+
+def held(folder: Path, name: str) -> bool | None:
+    """Whether a living process holds the lock of ``name``; None if there is no such file."""
+    try:
+        descriptor = os.open(folder / f"{name}{SUFFIX}", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.fstat(descriptor).st_size == 0  # else by another, which recovers a dead one's work
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def dead_processes(folder: Path) -> Iterator[ProcessLock]:
     """The lock of each process that is gone, held so that no other process recovers its work too."""
     for path in sorted(folder.glob(f"ex-*{SUFFIX}")):
@@ -94,4 +116,5 @@ def dead_processes(folder: Path) -> Iterator[ProcessLock]:
         if os.fstat(descriptor).st_nlink == 0:  # another finished with it and removed it since we opened it
             os.close(descriptor)
             continue
+        os.write(descriptor, _DEAD)
         yield ProcessLock(path, descriptor)

@@ -39,6 +39,7 @@ class IoLoop:
     def close(self) -> None:
         """Stop the loop and its thread; whoever waits in :meth:`run` gets a ``CancelledError``."""
         self.run(_end_all())
+        self.run(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from itertools import groupby
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -39,10 +40,8 @@ class AttemptRecord:
     offer: str
     adapter: str
     preset: str
-    price_version: str
-    output: Mapping[str, Any]
-    estimate_micro_usd: int
-    actual_micro_usd: int | None
+    pool: str | None
+    priority: int
     stage: str | None
     error_code: str | None
     error_message: str | None
@@ -50,15 +49,39 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What a reply tells of a plan; ``candidates`` and ``dropped`` are their numbers."""
+
+    policy: str
+    branch: str
+    reason: str
+    eta_ms: int | None
+    candidates: int
+    dropped: int
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """In short what was decided; the plan has chosen something."""
+        assert plan.chosen is not None
+        return cls(
+            policy=plan.policy,
+            branch=plan.branch,
+            reason=plan.chosen.reason,
+            eta_ms=plan.chosen.eta_ms,
+            candidates=len(plan.candidates),
+            dropped=len(plan.dropped),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoRecord:
     """One video as its owner may see it; the last attempt is the one that counts."""
 
     id: str
-    tenant_id: str
     status: str
     progress: int
-    request: VideoRequest
-    plan: Plan
+    prompt: str
+    mode: str
     tier: str
     model: str
     size: str
@@ -68,11 +91,12 @@ class VideoRecord:
     charge_micro_usd: int | None
     created_at: datetime
     completed_at: datetime | None
-    deadline_at: datetime
+    expires_at: datetime | None
     remixed_from: str | None
     error_code: str | None
     error_message: str | None
     notes: Sequence[Mapping[str, str]]
+    decision: Decision
     attempts: tuple[AttemptRecord, ...]
 
     @property
@@ -109,11 +133,49 @@ def get_video(connection: sa.Connection, tenant_id: str, video_id: str) -> Video
     Raises:
         VideoNotFound: unknown, deleted, or another tenant's.
     """
-    query = _living(tenant_id).where(videos.c.id == video_id)
-    row = connection.execute(query).one_or_none()
-    if row is None:
+    rows = connection.execute(_ONE, {"tenant_id": tenant_id, "video_id": video_id}).all()
+    if not rows:
         raise VideoNotFound(video_id)
-    return _with_attempts(connection, [row])[0]
+    return _video_record(rows)
+
+
+def accepted_video(row: Mapping[str, Any], plan: Plan, attempt_id: str) -> VideoRecord:
+    """What :func:`get_video` finds of a video just inserted as ``row``, but for its place in a queue."""
+    assert plan.chosen is not None
+    first = AttemptRecord(
+        id=attempt_id,
+        number=1,
+        state="planned",
+        model=plan.chosen.model,
+        offer=plan.chosen.offer,
+        adapter=plan.chosen.adapter,
+        preset=plan.chosen.preset,
+        pool=None,
+        priority=0,
+        stage=None,
+        error_code=None,
+        error_message=None,
+        latency=dict.fromkeys(LATENCY_PARTS),
+    )
+    return VideoRecord(
+        **{name: row.get(name) for name in _VIDEO_FIELDS},
+        prompt=row["request"]["prompt"],
+        decision=Decision.of(plan),
+        attempts=(first,),
+    )
+
+
+def get_request(connection: sa.Connection, tenant_id: str, video_id: str) -> VideoRequest:
+    """What was asked for with a video of this tenant.
+
+    Raises:
+        VideoNotFound: unknown, deleted, or another tenant's.
+    """
+    query = sa.select(videos.c.request).where(videos.c.id == video_id, *_living(tenant_id))
+    asked = connection.execute(query).scalar_one_or_none()
+    if asked is None:
+        raise VideoNotFound(video_id)
+    return VideoRequest.model_validate(asked)
 
 
 def list_videos(
@@ -124,15 +186,18 @@ def list_videos(
     Raises:
         VideoNotFound: ``after`` is not a video of this tenant.
     """
-    query = _living(tenant_id)
+    query = sa.select(videos.c.id).where(*_living(tenant_id))
     if after is not None:
         known = sa.select(videos.c.id).where(videos.c.tenant_id == tenant_id, videos.c.id == after)
         if connection.execute(known).one_or_none() is None:
             raise VideoNotFound(after)
         query = query.where(videos.c.id > after if ascending else videos.c.id < after)
     order = videos.c.id.asc() if ascending else videos.c.id.desc()
-    rows = connection.execute(query.order_by(order).limit(limit + 1)).all()
-    return _with_attempts(connection, rows[:limit]), len(rows) > limit
+    found = connection.execute(query.order_by(order).limit(limit + 1)).scalars().all()
+    page = _RECORDS.where(videos.c.id.in_(found[:limit])).order_by(order, attempts.c.number)
+    rows = connection.execute(page).all()
+    by_video = groupby(rows, key=lambda row: row[0])
+    return [_video_record(list(of_one)) for _, of_one in by_video], len(found) > limit
 
 
 def events_after(connection: sa.Connection, video_id: str, seq: int, limit: int = 200) -> list[Event]:
@@ -165,51 +230,66 @@ def get_artefact(connection: sa.Connection, video_id: str, variant: str) -> Arte
     )
 
 
-def queue_place(connection: sa.Connection, video_id: str) -> int | None:
+def queue_place(connection: sa.Connection, record: VideoRecord) -> int | None:
     """How many jobs of the same pool wait before this video's; None once it is not waiting."""
-    mine = connection.execute(
-        sa.select(attempts.c.pool, attempts.c.id, attempts.c.priority).where(
-            attempts.c.video_id == video_id, attempts.c.state == "planned", attempts.c.pool.is_not(None)
-        )
-    ).one_or_none()
-    if mine is None:
+    mine = record.attempts[-1] if record.attempts else None
+    if mine is None or mine.state != "planned" or mine.pool is None:
         return None
-    earlier = (attempts.c.priority < mine.priority) | (
-        (attempts.c.priority == mine.priority) & (attempts.c.id < mine.id)
+    place = connection.execute(_BEFORE, {"pool": mine.pool, "priority": mine.priority, "id": mine.id})
+    return int(place.scalar_one())
+
+
+def _living(tenant_id: str | sa.BindParameter[str]) -> tuple[sa.ColumnElement[bool], ...]:
+    return videos.c.tenant_id == tenant_id, videos.c.deleted_at.is_(None)
+
+
+# What a reply needs and no more: a plan may be long, and reading a video is what clients do most. Each
+# statement is built once, because building costs more than running it.
+_VIDEO_FIELDS = tuple(
+    name for name in VideoRecord.__dataclass_fields__ if name not in ("prompt", "decision", "attempts")
+)
+_ATTEMPT_FIELDS = tuple(name for name in AttemptRecord.__dataclass_fields__ if name != "latency")
+_DECISION = {
+    "policy": videos.c.plan["policy"].as_string(),
+    "branch": videos.c.plan["branch"].as_string(),
+    "reason": videos.c.plan["chosen", "reason"].as_string(),
+    "eta_ms": sa.cast(videos.c.plan["chosen", "eta_ms"].as_string(), sa.BigInteger),
+    "candidates": sa.func.json_array_length(videos.c.plan["candidates"]),
+    "dropped": sa.func.json_array_length(videos.c.plan["dropped"]),
+}
+_RECORDS = sa.select(
+    *(videos.c[name] for name in _VIDEO_FIELDS),
+    videos.c.request["prompt"].as_string(),
+    *_DECISION.values(),
+    *(attempts.c[name] for name in (*_ATTEMPT_FIELDS, *LATENCY_PARTS)),
+).join(attempts, attempts.c.video_id == videos.c.id, isouter=True)
+_ONE = _RECORDS.where(videos.c.id == sa.bindparam("video_id"), *_living(sa.bindparam("tenant_id"))).order_by(
+    attempts.c.number
+)
+_BEFORE = sa.select(sa.func.count()).where(
+    attempts.c.pool == sa.bindparam("pool"),
+    attempts.c.state == "planned",
+    (attempts.c.priority < sa.bindparam("priority"))
+    | ((attempts.c.priority == sa.bindparam("priority")) & (attempts.c.id < sa.bindparam("id"))),
+)
+_PROMPT_AT = len(_VIDEO_FIELDS)
+_ATTEMPT_AT = _PROMPT_AT + 1 + len(_DECISION)
+_LATENCY_AT = _ATTEMPT_AT + len(_ATTEMPT_FIELDS)
+
+
+def _video_record(rows: Sequence[sa.Row[Any]]) -> VideoRecord:
+    """One video from its rows, one for each attempt."""
+    first = rows[0]
+    return VideoRecord(
+        **dict(zip(_VIDEO_FIELDS, first[:_PROMPT_AT], strict=True)),
+        prompt=first[_PROMPT_AT],
+        decision=Decision(**dict(zip(_DECISION, first[_PROMPT_AT + 1 : _ATTEMPT_AT], strict=True))),
+        attempts=tuple(_attempt_record(row) for row in rows if row[_ATTEMPT_AT] is not None),
     )
-    before = sa.select(sa.func.count()).where(
-        attempts.c.pool == mine.pool, attempts.c.state == "planned", earlier
-    )
-    return int(connection.execute(before).scalar_one())
-
-
-def _living(tenant_id: str) -> sa.Select[Any]:
-    return sa.select(videos).where(videos.c.tenant_id == tenant_id, videos.c.deleted_at.is_(None))
-
-
-def _with_attempts(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[VideoRecord]:
-    query = (
-        sa.select(attempts)
-        .where(attempts.c.video_id.in_([row.id for row in rows]))
-        .order_by(attempts.c.video_id, attempts.c.number)
-    )
-    by_video: dict[str, list[AttemptRecord]] = {row.id: [] for row in rows}
-    for attempt in connection.execute(query):
-        by_video[attempt.video_id].append(_attempt_record(attempt))
-    return [_video_record(row, tuple(by_video[row.id])) for row in rows]
 
 
 def _attempt_record(row: sa.Row[Any]) -> AttemptRecord:
-    fields = {name: getattr(row, name) for name in AttemptRecord.__dataclass_fields__ if name != "latency"}
-    return AttemptRecord(**fields, latency={part: getattr(row, part) for part in LATENCY_PARTS})
-
-
-def _video_record(row: sa.Row[Any], tries: tuple[AttemptRecord, ...]) -> VideoRecord:
-    derived = {"request", "plan", "attempts"}
-    fields = {name: getattr(row, name) for name in VideoRecord.__dataclass_fields__ if name not in derived}
-    return VideoRecord(
-        **fields,
-        request=VideoRequest.model_validate(row.request),
-        plan=Plan.model_validate(row.plan),
-        attempts=tries,
+    return AttemptRecord(
+        **dict(zip(_ATTEMPT_FIELDS, row[_ATTEMPT_AT:_LATENCY_AT], strict=True)),
+        latency=dict(zip(LATENCY_PARTS, row[_LATENCY_AT:], strict=True)),
     )

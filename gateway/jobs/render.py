@@ -14,6 +14,7 @@ from gateway.db import now
 from gateway.db.tables import attempts, videos
 from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, progressed, started
 from gateway.jobs.resources import Resources
+from gateway.jobs.shares import leave_queue
 from gateway.jobs.work import Gone, build_job
 from gateway.media import StoreError
 from gateway.media.store import store_errors
@@ -118,7 +119,7 @@ def _claim(resources: Resources, attempt_id: str, device: Device) -> Claim | Non
         if row.state not in ("planned", "running"):
             return None
         # a restart of the whole gateway is not the job's doing, a worker that dies under a living one may be
-        died = row.state == "running" and row.supervisor == resources.supervisor
+        died = row.state == "running" and resources.presence.alive(row.supervisor)
         deaths, fence = row.deaths + died, row.fence + 1
         outcome: Failed | Stopped | None = None
         if row.stop_requested_at is not None:
@@ -155,6 +156,7 @@ def _claim(resources: Resources, attempt_id: str, device: Device) -> Claim | Non
         )
         if not taken:
             return None
+        leave_queue(connection, row.pool, row.priority)
         started(connection, row)
     return Claim(attempt_id=attempt_id, fence=fence)
 

@@ -9,18 +9,15 @@ from pathlib import Path
 from gateway.db import Database
 from gateway.jobs.engine import Enqueuer
 from gateway.jobs.loop import IoLoop
+from gateway.jobs.presence import Presence
 from gateway.media import Store
 from gateway.registry import Registry
 from gateway.routing.gather import TimingCache
 from gateway.settings import Settings
-from gateway.spec import Priority
 
 SUBMIT = "submit"
 RENDER = "render"
 SETTLE = "settle"
-
-PRIORITIES: dict[Priority, int] = {"interactive": 1, "batch": 100}
-"""What waits in one queue starts in this order; never 0, which the engine takes for unset and puts first."""
 
 
 def pool_queue(pool: str) -> str:
@@ -35,10 +32,12 @@ def account_queue(adapter: str, account: str) -> str:
 
 @dataclass(kw_only=True)
 class Resources:
-    """Settings, database, store, plugins and the way to enqueue; ``stopping`` is set when this process ends.
+    """Settings, database, store, plugins and the way to enqueue.
 
-    ``supervisor`` names the running gateway that this process belongs to, anew at each of its starts;
-    ``scratch`` is a folder of this process alone, removed when it is gone.
+    ``supervisor`` is the executor id of the process that keeps this one alive, or this one's own;
+    ``scratch`` is a folder of this process alone, removed when it is gone. ``draining`` is set when the
+    process is told to end: it takes nothing new. ``stopping`` is set when what it still has is to be handed
+    back.
     """
 
     settings: Settings
@@ -48,7 +47,9 @@ class Resources:
     pepper: bytes = field(repr=False)
     enqueuer: Enqueuer
     io: IoLoop
+    presence: Presence
     supervisor: str
     scratch: Path
     timings: TimingCache = field(default_factory=TimingCache)
+    draining: threading.Event = field(default_factory=threading.Event)
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,23 +17,23 @@ from gateway.db import Database
 from gateway.db.keys import load_pepper
 from gateway.db.migrate import upgrade
 from gateway.db.tables import attempts
+from gateway.jobs.duties import Duties
 from gateway.jobs.engine import Engine, Enqueuer, Workflow, migrate_engine
 from gateway.jobs.locks import ProcessLock, scratch_of
 from gateway.jobs.loop import IoLoop
+from gateway.jobs.presence import Presence, Role
 from gateway.jobs.render import render
-from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, account_queue, pool_queue
+from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, pool_queue
+from gateway.jobs.retention import Sweeper
 from gateway.jobs.settle import settle
-from gateway.jobs.slots import SlotProcess, devices_of
+from gateway.jobs.slots import SlotProcess
 from gateway.jobs.submit import submit
 from gateway.jobs.watch import Watcher
-from gateway.media import Store
+from gateway.media import open_store
 from gateway.registry import Registry, load_registry
 from gateway.settings import Settings, SettingsError
 from gateway.spec import Device, LocalAdapter, PluginContext, RemoteAdapter
 
-SUBMITS_PER_ACCOUNT = 8
-SETTLES = 4
-TEMP_KEPT_S = 3600
 log = logging.getLogger(__name__)
 
 
@@ -65,87 +64,92 @@ class Runtime(Resources):
     """Everything one process of the gateway holds, and what it has started."""
 
     engine: Engine
+    duties: Duties = field(default_factory=Duties)
     slots: list[SlotProcess] = field(default_factory=list)
     watch: Future[None] | None = None
-    sole: ProcessLock | None = None
+    sweeper: Sweeper | None = None
+    slot_locks: list[ProcessLock] = field(default_factory=list)
 
     @classmethod
     def open(cls, settings: Settings, *, supervisor: str | None = None) -> Self:
         """Bring the database up to date and load the plugins; nothing runs yet.
 
-        ``supervisor``: the gateway that this process works for. Such a worker checks no key, so it has no
-        pepper, which it was not handed.
+        ``supervisor``: the process that this one works for. Such a worker checks no key, so it has no pepper,
+        which it was not handed.
         """
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and images are private
         db = Database(settings.database_url, settings.database_connections)
         upgrade(db)
         migrate_engine(db.url)
-        engine = Engine(db.url, settings.run_dir)
+        presence = Presence(db, settings.run_dir)
         return cls(
             settings=settings,
             db=db,
-            store=Store(settings.store_dir),
+            store=open_store(settings),
             registry=open_registry(settings),
             pepper=load_pepper(settings) if supervisor is None else b"",
-            enqueuer=Enqueuer(db.url),
-            engine=engine,
-            scratch=scratch_of(settings.run_dir, engine.executor_id),
+            enqueuer=Enqueuer(db),
+            engine=Engine(db, presence),
+            presence=presence,
+            scratch=scratch_of(settings.run_dir, presence.executor_id),
             io=IoLoop(),
-            supervisor=supervisor or uuid.uuid4().hex,
+            supervisor=supervisor or presence.executor_id,
         )
 
-    def start(self) -> None:
-        """Run everything: submits, settles, the watcher, and the device slots as ``isolation`` says.
+    def start(self, duties: Duties | None = None, role: Role = "all") -> None:
+        """Run what its duties say, by default everything; the device slots as ``isolation`` says.
 
         Raises:
-            SettingsError: the routing policy is unknown or its section wrong, or another gateway runs on this
-                data folder, so that each slot would have two masters.
+            SettingsError: the routing policy is unknown or its section wrong, or another process has one of
+                the slots, which would then have two masters.
         """
         check_policy(self.settings, self.registry)
-        try:
-            self.sole = ProcessLock.only(self.settings.run_dir, "gateway")
-        except BlockingIOError:
-            folder = self.settings.data_dir
-            raise SettingsError(
-                f"another gateway runs on {folder}: stop it, or give another --data-dir"
-            ) from None
-        self.store.sweep_temp(older_than_s=TEMP_KEPT_S)
+        self.duties = duties or Duties.chosen(self.settings, self.registry)
+        if not self.duties.any:
+            return
+        self._take_slots()
+        self.presence.start(role, self.duties.devices if self.settings.isolation == "none" else ())
         workflows: dict[str, Workflow] = {SUBMIT: partial(submit, self), SETTLE: partial(settle, self)}
-        queues = {
-            account_queue(name, account): SUBMITS_PER_ACCOUNT
-            for name, adapter in self.registry.adapters.items()
-            if isinstance(adapter, RemoteAdapter)
-            for account in adapter.accounts
-        } | {SETTLE: SETTLES}
-        devices = devices_of(self.settings)
+        queues = dict(self.duties.queues)
         if self.settings.isolation == "none":
-            for device in devices:
+            for device in self.duties.devices:
                 threading.Thread(target=self._prepare, args=(device,), daemon=True).start()
-            workflows[RENDER] = self._renderer(devices)
-            for device in devices:
                 queues[pool_queue(device.pool)] = queues.get(pool_queue(device.pool), 0) + 1
+            workflows[RENDER] = self._renderer(self.duties.devices)
         self.engine.start(workflows, queues)
         if self.settings.isolation == "process":
-            self.slots = [SlotProcess(self.settings, device, self.supervisor) for device in devices]
+            self.slots = [
+                SlotProcess(self.settings, device, self.supervisor) for device in self.duties.devices
+            ]
             for slot in self.slots:
                 slot.start()
-        self.watch = self.io.start(Watcher(self).run())
+        if self.duties.watch:
+            self.watch = self.io.start(Watcher(self).run())
+            self.sweeper = Sweeper(self, self.engine)
+            self.sweeper.start()
 
     def start_slot(self, device: Device) -> None:
         """Run one device slot in this process, and nothing else."""
         self._prepare(device)
-        self.engine.start({RENDER: self._renderer([device])}, {pool_queue(device.pool): 1})
+        self.duties = Duties(devices=(device,))
+        self.presence.start("slot", (device,))
+        self.engine.start({RENDER: self._renderer((device,))}, {pool_queue(device.pool): 1})
 
-    def close(self) -> None:
-        """Stop what runs, hand back what is not finished, and close the resources."""
-        self.stopping.set()
+    def close(self, *, finish_within_s: float = 0) -> None:
+        """Take nothing new, let what runs end, hand back what does not, and close the resources."""
+        self.draining.set()
         for slot in self.slots:
-            slot.ask()
+            slot.ask(patient=finish_within_s > 0)
+        if self.sweeper is not None:
+            self.sweeper.stop()
         if self.watch is not None:
             self.io.cancel(self.watch)
-        self.engine.stop()
+        gone = True
+        if self.engine.running:
+            gone = self.engine.stop(finish_within_s=finish_within_s, hand_back=self.stopping.set)
+        self.stopping.set()
         for slot in self.slots:
-            slot.stop()
+            slot.stop(within_s=finish_within_s)
         for adapter in self.registry.adapters.values():
             if isinstance(adapter, RemoteAdapter):
                 try:
@@ -154,9 +158,29 @@ class Runtime(Resources):
                     log.exception("adapter %s could not be closed", adapter.name)
         self.io.close()
         self.enqueuer.close()
+        self.presence.stop(gone=gone)
         self.db.close()
-        if self.sole is not None:
-            self.sole.release()
+        for lock in self.slot_locks:
+            lock.release()
+
+    def hurry(self) -> None:
+        """Hand back now what a patient :meth:`close` waits for; may be called from a signal handler."""
+        self.stopping.set()
+        for slot in self.slots:
+            slot.ask(patient=False)
+
+    def _take_slots(self) -> None:
+        for device in self.duties.devices:
+            name = f"{device.pool}/{device.slot}"
+            try:
+                self.slot_locks.append(
+                    ProcessLock.only(self.settings.run_dir, f"slot-{device.pool}-{device.slot}")
+                )
+            except BlockingIOError:
+                raise SettingsError(
+                    f"slot {name} belongs to another process of this gateway, on {self.settings.data_dir}: "
+                    "stop that one, name other --slots, or give another --data-dir"
+                ) from None
 
     def _prepare(self, device: Device) -> None:
         """Let the local adapters load what they need, before the slot takes its first job."""
@@ -169,7 +193,7 @@ class Runtime(Resources):
                         "adapter %s could not prepare slot %s/%s", adapter.name, device.pool, device.slot
                     )
 
-    def _renderer(self, devices: list[Device]) -> Callable[[str], None]:
+    def _renderer(self, devices: Sequence[Device]) -> Callable[[str], None]:
         """The render workflow of this process: it takes a free device of the attempt's pool.
 
         The queue's own limit lets no more renders start than there are devices.

@@ -36,6 +36,7 @@ from gateway.media import (
     spritesheet,
     thumbnail,
 )
+from gateway.observe.steps import generated, step
 from gateway.spec import Failed, Note, Output, ReelgateError, StreamsContent, Ticket, Usage, parse_size
 
 RETRY_FIRST = timedelta(seconds=2)
@@ -62,10 +63,13 @@ def settle(resources: Resources, attempt_id: str) -> None:
     with resources.db.write() as connection:
         row = load(connection, attempt_id, lock=True)
         if row.settled_at is None and row.state in ("failed", "cancelled"):
-            close(connection, resources, row)
+            with step("close", row):
+                close(connection, resources, row)
+                generated(row, row.state)
         if not change(connection, attempt_id, expect=("fetching",), next_poll_at=now() + DELIVER_WITHIN):
             return
-    _deliver(resources, row)
+    with step("deliver", row):
+        _deliver(resources, row)
 
 
 def _deliver(resources: Resources, row: sa.Row[Any]) -> None:
@@ -85,10 +89,13 @@ def _deliver(resources: Resources, row: sa.Row[Any]) -> None:
 def _fetch_and_store(resources: Resources, row: sa.Row[Any], folder: Path) -> Delivery:
     begun = time.monotonic()
     store = resources.store
-    path = store.path(row.source_key) if row.source_key else _fetch(resources, row, folder / "clip.mp4")
-    fetched = time.monotonic()
-    facts = probe(path)
-    video = store.put(row.source_key, path) if row.source_key else _keep(store, row, "mp4", path)
+    if row.source_key:
+        path, video = store.as_file(row.source_key, folder)
+        fetched, facts = time.monotonic(), probe(path)
+    else:
+        path = _fetch(resources, row, folder / "clip.mp4")
+        fetched, facts = time.monotonic(), probe(path)
+        video = _keep(store, row, "mp4", path)
     files = [
         ("video", "video/mp4", video),
         ("thumbnail", "image/webp", _keep(store, row, "webp", thumbnail(path))),
@@ -139,7 +146,7 @@ def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
 
 def _complete(connection: sa.Connection, resources: Resources, row: sa.Row[Any], delivery: Delivery) -> None:
     """Charge, release, record the files and complete the video: all or nothing."""
-    at = now()
+    at, kept = now(), resources.settings.keep_videos_days
     usage = Usage.model_validate(row.usage or {})
     price = PriceTerms.model_validate(row.price)
     actual = to_micro_usd(cost(price, Output.model_validate(row.output), usage))
@@ -154,6 +161,7 @@ def _complete(connection: sa.Connection, resources: Resources, row: sa.Row[Any],
         store_ms=delivery.store_ms,
     ):
         return
+    generated(row, "succeeded", actual)
     parties = parties_of(row)
     provider_actual(connection, parties, actual, price.version)
     charged = charge_and_release(connection, parties, actual, price.version)
@@ -165,6 +173,7 @@ def _complete(connection: sa.Connection, resources: Resources, row: sa.Row[Any],
             status="completed",
             progress=100,
             completed_at=at,
+            expires_at=at + timedelta(days=kept) if kept is not None else None,
             charge_micro_usd=charged,
             notes=all_notes(row, *differences),
         )
@@ -253,6 +262,7 @@ def _end(resources: Resources, row: sa.Row[Any], outcome: Failed, error: Excepti
             operator_detail=_detail(error),
         ):
             close(connection, resources, load(connection, row.id, lock=True))
+            generated(row, outcome.state)
 
 
 def _detail(error: Exception) -> str:

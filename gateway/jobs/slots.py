@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 from gateway.settings import Settings
 from gateway.spec import Device
@@ -17,7 +19,14 @@ RESTART_AT_MOST_S = 30.0
 STEADY_S = 30.0
 """A worker that lived this long starts its back-off anew."""
 
+STOP_WITHIN_S = 15.0
 log = logging.getLogger(__name__)
+
+
+def handed(settings: Settings) -> dict[str, Any]:
+    """The settings as a slot's worker needs them: the store's secrets in clear, and no pepper."""
+    options = {name: value.get_secret_value() for name, value in settings.store_options.items()}
+    return {**settings.model_dump(mode="json", exclude={"key_pepper"}), "store_options": options}
 
 
 def devices_of(settings: Settings) -> list[Device]:
@@ -36,12 +45,13 @@ class SlotProcess:
         self._device = device
         self._task = json.dumps(
             {
-                "settings": settings.model_dump(mode="json", exclude={"key_pepper"}),
+                "settings": handed(settings),
                 "device": device.model_dump(),
                 "supervisor": supervisor,
             }
         )
         self._stopping = threading.Event()
+        self._signal = signal.SIGTERM
         self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(
             target=self._keep, name=f"slot-{device.pool}-{device.slot}", daemon=True
@@ -51,20 +61,22 @@ class SlotProcess:
         """Start the process, and the thread that keeps it."""
         self._thread.start()
 
-    def ask(self) -> None:
-        """Ask the process to hand its job back and end, and start no other."""
+    def ask(self, *, patient: bool) -> None:
+        """Ask the process to end, and start no other; ``patient``: after its job, if that is done in time."""
         self._stopping.set()
+        self._signal = signal.SIGTERM if patient else signal.SIGINT
         process = self._process
         if process is not None and process.poll() is None:
-            process.terminate()
+            process.send_signal(self._signal)
 
-    def stop(self) -> None:
-        """Ask, and wait for the end; kill the process if it does not come."""
-        self.ask()
+    def stop(self, *, within_s: float = 0) -> None:
+        """Ask, unless that was done, and wait for the end; kill the process if it does not come."""
+        if not self._stopping.is_set():
+            self.ask(patient=within_s > 0)
         process = self._process
         if process is not None:
             try:
-                process.wait(timeout=15)
+                process.wait(timeout=within_s + STOP_WITHIN_S)
             except subprocess.TimeoutExpired:
                 log.warning("slot %s did not end in time and is killed", self._name)
                 process.kill()
@@ -106,7 +118,7 @@ class SlotProcess:
             process_group=0,  # a terminal's Ctrl-C is for this process, which tells its workers itself
         )
         if self._stopping.is_set():  # asked to stop before there was a process to be told
-            process.terminate()
+            process.send_signal(self._signal)
         assert process.stdin is not None
         try:
             with process.stdin as pipe:

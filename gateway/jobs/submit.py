@@ -27,6 +27,8 @@ from gateway.db import now
 from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, build_job
+from gateway.observe.steps import step
+from gateway.observe.traces import span
 from gateway.spec import (
     Failed,
     Job,
@@ -54,9 +56,13 @@ log = logging.getLogger(__name__)
 def submit(resources: Resources, attempt_id: str) -> None:
     """Submit one attempt; safe to be run again from the start after any crash."""
     claimed = _claim(resources, attempt_id)
-    if claimed is None:
-        return
-    claim, row, interrupted = claimed
+    if claimed is not None:
+        claim, row, interrupted = claimed
+        with step("submit", row):
+            _hand_over(resources, row, claim, interrupted)
+
+
+def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted: bool) -> None:
     try:
         job = build_job(resources, row)
         adapter = resources.registry.remote(row.adapter)
@@ -137,7 +143,12 @@ def _send(resources: Resources, adapter: RemoteAdapter, job: Job) -> Ticket:
         sleep=sleep_using_event(resources.stopping),
         reraise=True,
     )
-    return sending(lambda: resources.io.run(adapter.submit(job)))
+
+    def once() -> Ticket:
+        with span("provider.submit", kind="client", adapter=adapter.name):
+            return resources.io.run(adapter.submit(job))
+
+    return sending(once)
 
 
 def _wait(state: RetryCallState) -> float:

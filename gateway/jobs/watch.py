@@ -23,6 +23,7 @@ from gateway.jobs.attempts import REMOTE_LIVE, SETTLE_GRACE, change, enqueue_set
 from gateway.jobs.control import stop_video
 from gateway.jobs.failure import give_up
 from gateway.jobs.looks import hopeless, observe
+from gateway.jobs.parking import release_parked
 from gateway.jobs.resources import Resources
 from gateway.jobs.submit import adopt, look_up
 from gateway.jobs.work import Gone, build_job
@@ -81,6 +82,7 @@ class Watcher:
     async def _tick(self) -> None:
         try:
             await asyncio.to_thread(self._sweep)
+            await asyncio.to_thread(release_parked, self._resources)
             rows = await asyncio.to_thread(self._claim_due)
         except Exception as error:  # noqa: BLE001  # nothing may end the watch
             _log("the watcher cannot read or claim what is due, and tries again", error)

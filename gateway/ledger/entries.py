@@ -80,18 +80,17 @@ def _add(
     detail: dict[str, Any] | None = None,
 ) -> None:
     tenants = kind in ("hold", "charge", "release")
-    connection.execute(
-        ledger_entries.insert().values(
-            id=new_id("led"),
-            video_id=parties.video_id,
-            attempt_id=parties.attempt_id,
-            tenant_id=parties.tenant_id,
-            account="tenant" if tenants else "provider",
-            kind=kind,
-            amount_micro_usd=micro_usd,
-            subject=f"{parties.video_id if tenants else parties.attempt_id}:{kind}",
-            price_version=version,
-            detail=detail or {},
-            created_at=now(),
-        )
-    )
+    entry = {
+        "id": new_id("led"),
+        "video_id": parties.video_id,
+        "attempt_id": parties.attempt_id,
+        "tenant_id": parties.tenant_id,
+        "account": "tenant" if tenants else "provider",
+        "kind": kind,
+        "amount_micro_usd": micro_usd,
+        "subject": f"{parties.video_id if tenants else parties.attempt_id}:{kind}",
+        "price_version": version,
+        "detail": detail or {},
+        "created_at": now(),
+    }
+    connection.execute(ledger_entries.insert(), entry)

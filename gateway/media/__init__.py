@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from gateway.media._decode import BrokenVideo, Limits
+from gateway.media._shelf import Entry, Stored
+from gateway.media.errors import BadKey, KeyTaken, Missing, StoreError, StoreFull, store_errors
 from gateway.media.fetch import MAX_RESULT_BYTES, fetch_result
 from gateway.media.images import (
     MAX_IMAGE_BYTES,
@@ -15,13 +17,14 @@ from gateway.media.images import (
 )
 from gateway.media.pictures import spritesheet, thumbnail
 from gateway.media.probe import Probe, probe
-from gateway.media.store import BadKey, KeyTaken, Missing, Store, Stored, StoreError, StoreFull
+from gateway.media.store import Store, open_store
 
 __all__ = [
     "BadImage",
     "BadKey",
     "BrokenVideo",
     "CheckedImage",
+    "Entry",
     "ImageCode",
     "KeyTaken",
     "Limits",
@@ -37,7 +40,9 @@ __all__ = [
     "check_image",
     "decode_data_url",
     "fetch_result",
+    "open_store",
     "probe",
     "spritesheet",
+    "store_errors",
     "thumbnail",
 ]

@@ -8,7 +8,7 @@ from io import FileIO
 from pathlib import Path
 
 from gateway.kit.http import download
-from gateway.media.store import store_errors
+from gateway.media.errors import store_errors
 from gateway.spec import Unavailable, UnexpectedReply
 
 MAX_RESULT_BYTES = 2 * 1024**3

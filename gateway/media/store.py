@@ -1,82 +1,53 @@
 """The object store: clips, pictures and input images by key, each written once and never changed.
 
-A folder on a local disk. Callers hold keys and never a path of their own making, so that a store elsewhere
-can take its place; :meth:`Store.path` is for what must be a file, such as a response with byte ranges. All
-calls block: from a coroutine, use a thread.
+Objects lie in a folder of a local disk or in an S3 bucket; callers hold keys and see no difference. An object
+that can be seen is whole: it is staged out of sight, its length is compared with what was given, and it takes
+its key only if that is free (``_folder`` and ``_bucket`` say how, and what each of them guarantees). The row
+that names an object is written after it: an object without a row is an orphan, a row without its object is a
+loss. All calls but :meth:`Store.stream` block: from a coroutine, use a thread.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
 import re
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Self
 
-from gateway.spec import ReelgateError
+from gateway.media._folder import Folder
+from gateway.media._shelf import Entry, Shelf, Stored
+from gateway.media.errors import BadKey, KeyTaken, Missing, store_errors
+from gateway.settings import Settings
+
+__all__ = ["Store", "open_store", "store_errors"]
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9/_.-]{0,200}")
-_CHUNK = 1 << 20
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
-class StoreError(ReelgateError):
-    """The store could not do it; nothing changed."""
-
-    code = "store_failed"
-
-
-class StoreFull(StoreError):
-    """The store's disk, or its quota, is full; nothing was kept."""
-
-    code = "store_full"
-
-
-class KeyTaken(StoreError):
-    """The key holds other bytes already."""
-
-    code = "store_key_taken"
-
-
-class Missing(StoreError):
-    """The store holds nothing under this key."""
-
-    code = "store_missing"
-
-
-class BadKey(ValueError):
-    """A key that the gateway would never make: an error in the code, not in what a caller sent."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What the store now holds: ``sha256`` in hex, ``bytes`` the length."""
-
-    key: str
-    sha256: str
-    bytes: int
 
 
 class Store:
-    """Objects under ``root``. Any number of processes may share it."""
+    """Objects by key. Any number of processes may share one place."""
 
-    def __init__(self, root: Path) -> None:
-        """Create the folders that are missing.
+    def __init__(self, place: Path | Shelf) -> None:
+        """A folder, which is made if it is missing, or any other shelf.
 
         Raises:
             StoreError: the folder cannot be written.
         """
-        self.root = root
-        self._temp = root / ".tmp"
-        with store_errors(root):
-            self._temp.mkdir(parents=True, exist_ok=True)
+        self._shelf = Folder(place) if isinstance(place, Path) else place
+
+    @classmethod
+    def at(cls, url: str, options: Mapping[str, str]) -> Self:
+        """The bucket at ``s3://bucket/prefix``; ``options`` are obstore's for S3 and its client.
+
+        Credentials come from the options or from the usual ``AWS_*`` variables, and are shown nowhere.
+
+        Raises:
+            SettingsError: another kind of URL, or an unknown option.
+        """
+        # only who uses a bucket pays the 7 MB that the library takes in memory
+        from gateway.media._bucket import Bucket
+
+        return cls(Bucket(url, options))
 
     def put(self, key: str, source: Path | bytes) -> Stored:
         """Keep a copy of a file, or of these bytes, under ``key``; visible whole or not at all.
@@ -86,159 +57,96 @@ class Store:
         Raises:
             KeyTaken: other bytes are there.  StoreFull: no space.  StoreError: any other trouble.
         """
-        place = self._place(key)
-        with store_errors(self.root):
-            temp, stored = self._stage(key, source)
-            try:
-                self._publish(temp, place, stored)
-            finally:
-                temp.unlink()
+        stored, created = self._shelf.create(_sound(key), source)
+        if not created and not self._holds(stored):
+            raise KeyTaken(
+                "the result could not be stored: its place is taken by another file",
+                operator_detail=f"{key} holds other bytes than the {stored.bytes} now put there; "
+                "neither was changed. Find out which attempt wrote it before deleting it",
+            )
         return stored
-
-    def open(self, key: str) -> BinaryIO:
-        """Open for reading. Raises Missing."""
-        with store_errors(self.root):
-            try:
-                return self._place(key).open("rb")
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                raise self._missing(key) from None
 
     def read(self, key: str) -> bytes:
         """All bytes of a small object. Raises Missing."""
-        with self.open(key) as file, store_errors(self.root):
-            return file.read()
+        return self._shelf.read(_sound(key))
 
-    def path(self, key: str) -> Path:
-        """The object as a local file, to be read only. Raises Missing."""
-        if not self.exists(key):
-            raise self._missing(key)
-        return self._place(key)
+    def stat(self, key: str) -> Entry:
+        """Length and age, without reading it. Raises Missing."""
+        return self._shelf.stat(_sound(key))
 
     def exists(self, key: str) -> bool:
         """True if an object is there."""
-        return self._place(key).is_file()
+        try:
+            self.stat(key)
+        except Missing:
+            return False
+        return True
+
+    def as_file(self, key: str, folder: Path) -> tuple[Path, Stored]:
+        """The object as a local file, to be read only, and what it holds.
+
+        The object itself where the store is on this disk; else a copy in ``folder``, which is the caller's to
+        remove. Raises Missing.
+        """
+        return self._shelf.as_file(_sound(key), folder)
+
+    def stream(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` up to ``end``, which must lie within the object, at most 1 MiB at a time.
+
+        Raises (while it is iterated):
+            Missing: nothing is there.  StoreError: it ends early, or the storage failed.
+        """
+        return self._shelf.stream(_sound(key), start, end)
 
     def delete(self, key: str) -> bool:
         """Remove the object; False if there was none."""
-        place = self._place(key)
-        with store_errors(self.root):
-            try:
-                place.unlink()
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            _sync_folder(place.parent)
-        return True
+        return self._shelf.delete(_sound(key))
+
+    def keys(self, prefix: str = "") -> Iterator[Entry]:
+        """Every object whose key begins with ``prefix`` and a slash, or every one; in no order.
+
+        What lies there under a name that is no key was not put there by the gateway, and is passed over.
+        """
+        found = self._shelf.entries(_sound(prefix) if prefix else "")
+        return (entry for entry in found if _is_sound(entry.key))
 
     def sweep_temp(self, older_than_s: float) -> int:
-        """Remove what writers that died left behind; returns how many files."""
-        swept = 0
-        with store_errors(self.root):
-            for leftover in self._temp.iterdir():
-                try:
-                    if time.time() - leftover.stat().st_mtime > older_than_s:
-                        leftover.unlink()
-                        swept += 1
-                except FileNotFoundError:
-                    continue  # its writer finished meanwhile
-        return swept
+        """Remove what writers that died left behind; returns how many objects."""
+        return self._shelf.sweep_temp(older_than_s)
 
-    def _place(self, key: str) -> Path:
-        names = key.split("/")
-        if not _KEY.fullmatch(key) or ".." in key or not all(name.strip(".") for name in names):
-            raise BadKey(f"{key!r} is no store key: use lower-case ids joined by single slashes")
-        return self.root.joinpath(*names)
+    def check(self) -> None:
+        """See that the place can be used: a folder is written to, a bucket asked for a listing.
 
-    def _missing(self, key: str) -> Missing:
-        return Missing(
-            "the stored file is gone: it was deleted or has expired, so make the video again",
-            operator_detail=f"{key} is not in {self.root}: restore it from a backup if nobody deleted it",
-        )
+        Raises:
+            StoreError: it cannot, and why.
+        """
+        self._shelf.check()
 
-    def _stage(self, key: str, source: Path | bytes) -> tuple[Path, Stored]:
-        """Copy into a temporary file beside the objects, on disk when this returns."""
-        descriptor, name = tempfile.mkstemp(dir=self._temp)
-        temp = Path(name)
+    def _holds(self, stored: Stored) -> bool:
         try:
-            try:
-                with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as reader:
-                    expected = len(source) if isinstance(source, bytes) else os.fstat(reader.fileno()).st_size
-                    sha256, length = _copy(reader, descriptor)
-                os.fsync(descriptor)
-                written = os.fstat(descriptor).st_size
-            finally:
-                os.close(descriptor)
-            if not expected == length == written:
-                raise StoreError(
-                    "the file could not be stored whole; nothing was kept, try again",
-                    operator_detail=f"{key}: {expected} bytes at first, {length} read, {written} on disk: "
-                    "something wrote to the source meanwhile, or the disk loses data",
-                )
-        except BaseException:
-            temp.unlink()
-            raise
-        return temp, Stored(key, sha256, length)
-
-    def _publish(self, temp: Path, place: Path, stored: Stored) -> None:
-        self._make_folder(place.parent)
-        try:
-            os.link(temp, place)
-        except FileExistsError:
-            if not place.is_file() or _sha256(place) != stored.sha256:
-                raise KeyTaken(
-                    "the result could not be stored: its place is taken by another file",
-                    operator_detail=f"{stored.key} holds other bytes than the {stored.bytes} now put there; "
-                    "neither was changed. Find out which attempt wrote it before deleting it",
-                ) from None
-        # Also when it was there: the writer before may have died between its link and its sync.
-        _sync_folder(place.parent)
-
-    def _make_folder(self, folder: Path) -> None:
-        new = [f for f in (folder, *folder.parents) if f.is_relative_to(self.root) and not f.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        for made in new:
-            _sync_folder(made.parent)
+            return self._shelf.describe(stored.key) == stored
+        except Missing:  # a folder of that name, or deleted meanwhile
+            return False
 
 
-@contextmanager
-def store_errors(where: Path) -> Iterator[None]:
-    """Turn the operating system's errors while writing under ``where`` into StoreFull and StoreError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StoreFull(
-                "the gateway's storage is full: the file was not stored, try again later",
-                operator_detail=f"no space for files in {where} ({error.strerror}): "
-                "delete videos, enlarge the disk or raise the quota",
-            ) from error
-        raise StoreError(
-            "the gateway's storage failed: nothing was changed, try again later",
-            operator_detail=f"storage in {where} failed: {error}. Check that the folder is there, writable, "
-            "and on a file system with hard links",
-        ) from error
+def open_store(settings: Settings) -> Store:
+    """The store that the settings name: ``store_url``, else the folder ``store`` of the data folder.
+
+    Raises:
+        SettingsError: ``store_url`` or ``store_options`` cannot be used.  StoreError: the folder cannot be
+            written.
+    """
+    if not settings.store_url:
+        return Store(settings.store_dir)
+    options = {name: value.get_secret_value() for name, value in settings.store_options.items()}
+    return Store.at(settings.store_url, options)
 
 
-def _copy(reader: BinaryIO, descriptor: int) -> tuple[str, int]:
-    """Copy to the end; returns the sha256 in hex and the length."""
-    digest, length = hashlib.sha256(), 0
-    while chunk := reader.read(_CHUNK):
-        digest.update(chunk)
-        length += len(chunk)
-        left = memoryview(chunk)
-        while left:
-            left = left[os.write(descriptor, left) :]
-    return digest.hexdigest(), length
+def _sound(key: str) -> str:
+    if not _is_sound(key):
+        raise BadKey(f"{key!r} is no store key: use lower-case ids joined by single slashes")
+    return key
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the folder's entries survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _is_sound(key: str) -> bool:
+    return bool(_KEY.fullmatch(key)) and ".." not in key and all(name.strip(".") for name in key.split("/"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from statistics import median
+from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
@@ -21,24 +21,57 @@ RECENT = 500
 """How many of the newest finished attempts the timings are taken from."""
 
 FRESH_S = 5.0
+"""For how long the timings of renders are taken as they were read; they move slowly."""
+
+JOBS_FRESH_S = 0.5
+"""The same of how many jobs wait and run, which only the estimated times depend on."""
+
+READY_FRESH_S = 1.0
+"""The same of what the adapters say of their being ready: there are many to ask."""
+
 log = logging.getLogger(__name__)
 
 Timings = Mapping[tuple[str, str, str], Timing]
+JobCounts = Mapping[tuple[str, str], int]
+"""By pool and state."""
+
+UnreadyWays = Mapping[tuple[str, str], Unready]
+Value = TypeVar("Value")
 
 
-@dataclass
+class _Kept(Generic[Value]):
+    """Something that is read anew once it is so many seconds old."""
+
+    def __init__(self, fresh_s: float) -> None:
+        self._fresh_s = fresh_s
+        self._found: tuple[Value, float] | None = None
+
+    def get(self, read: Callable[[], Value]) -> Value:
+        at = time.monotonic()
+        if self._found is None or at - self._found[1] >= self._fresh_s:
+            self._found = (read(), at)
+        return self._found[0]
+
+
 class TimingCache:
-    """Timings read from SQL at most every few seconds: they move slowly, and every plan needs them."""
+    """Facts that every plan needs and that may be a little old."""
 
-    _read_at: float = -FRESH_S
-    _timings: Timings = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._timings = _Kept[Timings](FRESH_S)
+        self._jobs = _Kept[JobCounts](JOBS_FRESH_S)
+        self._unready = _Kept[UnreadyWays](READY_FRESH_S)
 
-    def get(self, connection: sa.Connection) -> Timings:
-        """The timings, at most ``FRESH_S`` seconds old."""
-        if time.monotonic() - self._read_at >= FRESH_S:
-            self._timings = read_timings(connection)
-            self._read_at = time.monotonic()
-        return self._timings
+    def timings(self, connection: sa.Connection) -> Timings:
+        """How long renders took, at most ``FRESH_S`` seconds ago."""
+        return self._timings.get(lambda: read_timings(connection))
+
+    def jobs(self, connection: sa.Connection) -> JobCounts:
+        """How many jobs waited and ran, at most ``JOBS_FRESH_S`` seconds ago."""
+        return self._jobs.get(lambda: read_jobs(connection))
+
+    def unready(self, registry: Registry) -> UnreadyWays:
+        """What could not run, at most ``READY_FRESH_S`` seconds ago."""
+        return self._unready.get(lambda: dict(_unready(registry)))
 
 
 def read_timings(connection: sa.Connection) -> Timings:
@@ -62,6 +95,16 @@ def read_timings(connection: sa.Connection) -> Timings:
     }
 
 
+def read_jobs(connection: sa.Connection) -> JobCounts:
+    """How many jobs wait and run in each device pool."""
+    query = (
+        sa.select(attempts.c.pool, attempts.c.state, sa.func.count().label("jobs"))
+        .where(attempts.c.pool.is_not(None), attempts.c.state.in_(("planned", "running")))
+        .group_by(attempts.c.pool, attempts.c.state)
+    )
+    return {(row.pool, row.state): row.jobs for row in connection.execute(query)}
+
+
 def gather(
     connection: sa.Connection,
     settings: Settings,
@@ -83,9 +126,9 @@ def gather(
         policy_options=settings.policies.get(settings.policy, {}),
         tier=tier,
         tiers=settings.tiers,
-        pools=_pools(connection, settings),
-        unready=dict(_unready(registry)),
-        timings=timings.get(connection),
+        pools=_pools(timings.jobs(connection), settings),
+        unready=timings.unready(registry),
+        timings=timings.timings(connection),
         budget_left_micro_usd=budget_left_micro_usd,
     )
 
@@ -96,13 +139,7 @@ def _adapter_facts(adapter: LocalAdapter | RemoteAdapter) -> AdapterFacts:
     return AdapterFacts(kind="remote", account=adapter.accounts[0])
 
 
-def _pools(connection: sa.Connection, settings: Settings) -> dict[str, PoolFacts]:
-    query = (
-        sa.select(attempts.c.pool, attempts.c.state, sa.func.count().label("jobs"))
-        .where(attempts.c.pool.is_not(None), attempts.c.state.in_(("planned", "running")))
-        .group_by(attempts.c.pool, attempts.c.state)
-    )
-    counts = {(row.pool, row.state): row.jobs for row in connection.execute(query)}
+def _pools(counts: JobCounts, settings: Settings) -> dict[str, PoolFacts]:
     return {
         name: PoolFacts(
             slots=len(pool.devices),

@@ -30,16 +30,16 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('executor_id', name=op.f('pk_leases'))
     )
     op.create_table('pool_clocks',
-    sa.Column('pool', sa.String(length=80), nullable=False),
+    sa.Column('lane', sa.String(length=100), nullable=False),
     sa.Column('virtual_now', sa.BigInteger(), nullable=False),
-    sa.PrimaryKeyConstraint('pool', name=op.f('pk_pool_clocks'))
+    sa.PrimaryKeyConstraint('lane', name=op.f('pk_pool_clocks'))
     )
     op.create_table('pool_shares',
-    sa.Column('pool', sa.String(length=80), nullable=False),
+    sa.Column('lane', sa.String(length=100), nullable=False),
     sa.Column('tenant_id', sa.String(length=40), nullable=False),
     sa.Column('finish', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['tenant_id'], ['tenants.id'], name=op.f('fk_pool_shares_tenant_id_tenants')),
-    sa.PrimaryKeyConstraint('pool', 'tenant_id', name=op.f('pk_pool_shares'))
+    sa.PrimaryKeyConstraint('lane', 'tenant_id', name=op.f('pk_pool_shares'))
     )
     with op.batch_alter_table('tenants', schema=None) as batch_op:
         batch_op.add_column(sa.Column('weight', sa.Integer(), server_default='1', nullable=False))
@@ -47,7 +47,7 @@ def upgrade() -> None:
 
     with op.batch_alter_table('videos', schema=None) as batch_op:
         batch_op.add_column(sa.Column('expires_at', gateway.db.tables.Utc(timezone=True), nullable=True))
-        batch_op.add_column(sa.Column('parked', sa.Boolean(), server_default=sa.false(), nullable=False))
+        batch_op.add_column(sa.Column('parked', sa.Boolean(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column('traceparent', sa.String(length=60), nullable=True))
         batch_op.create_index('ix_videos_expires_at', ['expires_at'], unique=False)
         batch_op.create_index('ix_videos_parked', ['tenant_id', 'id'], unique=False, sqlite_where=sa.text('parked = 1'), postgresql_where=sa.text('parked'))

@@ -203,7 +203,7 @@ def _check(data_dir: Path, caller: Caller, workers_killed: int) -> None:
     assert len(rows) == len(set(caller.accepted.values())), "a create without an answer was made twice"
     assert set(ends) == {"completed"}, "every job must finish"
     for attempt in tries:
-        assert decode(store.path(stored[attempt.video_id])).frames > 0, attempt.video_id
+        assert decode(store.as_file(stored[attempt.video_id], data_dir)[0]).frames > 0, attempt.video_id
 
 
 @pytest.mark.timeout(180)

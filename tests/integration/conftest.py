@@ -45,10 +45,11 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Started once per module: the engine allows one running gateway per process."""
+def server(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Started once per module and database: the engine allows one running gateway per process."""
     settings = Settings(
         data_dir=tmp_path_factory.mktemp("server"),
+        database_url=module_database_url,
         isolation="none",
         enabled_plugins=("echo", "policies"),
         policy="cheapest",

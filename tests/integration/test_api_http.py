@@ -157,7 +157,7 @@ def test_an_unfinished_video_cannot_be_deleted_or_downloaded(client: httpx.Clien
 
 def test_a_file_that_is_gone_from_the_store_is_410(server: Any, client: httpx.Client) -> None:
     video = server.finished(create(client, prompt="lost", **SMALL)["id"])
-    (path,) = [p for p in server.runtime.store.root.rglob("*.mp4") if video["id"] in str(p)]
+    (path,) = [p for p in server.runtime.settings.store_dir.rglob("*.mp4") if video["id"] in str(p)]
     path.unlink()
     for method in ("GET", "HEAD"):
         response = client.request(method, f"/v1/videos/{video['id']}/content")

@@ -40,12 +40,12 @@ def test_a_fresh_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(settings.data_dir.stat().st_mode) == 0o700
 
 
-def test_two_gateways_do_not_share_a_data_folder(tmp_path: Path) -> None:
+def test_no_slot_has_two_masters(tmp_path: Path) -> None:
     settings = load_settings(tmp_path, enabled_plugins=("echo", "policies"), isolation="none")
     first, second = Runtime.open(settings), Runtime.open(settings)
     try:
         first.start()
-        with pytest.raises(SettingsError, match="another gateway runs on"):
+        with pytest.raises(SettingsError, match="slot cpu/0 belongs to another process"):
             second.start()
     finally:
         second.close()

@@ -29,9 +29,12 @@ def comet() -> Iterator[FakeComet]:
 
 
 @pytest.fixture(scope="module")
-def client(comet: FakeComet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
+def client(
+    comet: FakeComet, module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OpenAI]:
     settings = Settings(
         data_dir=tmp_path_factory.mktemp("third-party"),
+        database_url=module_database_url,
         isolation="none",
         enabled_plugins=("comet", "policies"),
         plugins={"comet": comet.settings()},

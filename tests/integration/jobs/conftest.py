@@ -57,9 +57,14 @@ class World:
         with self.runtime.db.read() as connection:
             return {row.kind: row.amount_micro_usd for row in connection.execute(query)}
 
+    @property
+    def workflows(self) -> str:
+        """The engine's table of workflows, as SQL names it."""
+        return "workflow_status" if self.runtime.db.is_sqlite else "dbos.workflow_status"
+
     def enqueued(self) -> list[str]:
         """The ids of the workflows that wait in the engine."""
-        query = sa.text("SELECT workflow_uuid FROM workflow_status ORDER BY created_at")
+        query = sa.text(f"SELECT workflow_uuid FROM {self.workflows} ORDER BY created_at")
         with self.runtime.db.read() as connection:
             return [row[0] for row in connection.execute(query)]
 
@@ -78,12 +83,13 @@ def _id(record: VideoRecord) -> dict[str, Any]:
 
 
 @pytest.fixture
-def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
+def make_world(tmp_path: Path, new_database: Callable[[], str]) -> Iterator[Callable[..., World]]:
     opened: list[Runtime] = []
 
     def make(*, budget: int | None = None, tier: str = "enterprise", **overrides: Any) -> World:
         settings = load_settings(
-            tmp_path / f"data{len(opened)}", **{"enabled_plugins": ("echo", "policies"), **overrides}
+            tmp_path / f"data{len(opened)}",
+            **{"enabled_plugins": ("echo", "policies"), "database_url": new_database(), **overrides},
         )
         runtime = Runtime.open(settings)
         opened.append(runtime)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.db.tables import events, idempotency_keys, videos
-from gateway.jobs.accept import Idempotency, accept, dry_run
+from gateway.jobs.accept import accept, dry_run
 from gateway.jobs.errors import (
     IdempotencyInFlight,
     IdempotencyMismatch,
@@ -23,8 +23,10 @@ from gateway.jobs.errors import (
     TierTooHigh,
     UnknownOptions,
 )
+from gateway.jobs.idempotency import Idempotency
+from gateway.jobs.records import Decision
 from gateway.routing import UnknownModel
-from gateway.spec import InputImage, Screen, VideoRequest
+from gateway.spec import InputImage, Plan, Screen, VideoRequest
 
 from .conftest import World
 
@@ -66,7 +68,8 @@ def test_a_dry_run_is_the_plan_of_the_create_and_stores_nothing(world: World) ->
     planned = dry_run(world.runtime, world.caller, ASK)
     assert _count(world, videos) == 0
     video_id = world.accept()
-    assert world.video(video_id).plan == planned
+    assert Plan.model_validate(_stored(world, video_id).plan) == planned
+    assert world.video(video_id).decision == Decision.of(planned)
 
 
 def test_nothing_fits_is_refused_with_the_plan(world: World) -> None:
@@ -91,17 +94,16 @@ def test_a_tenant_may_lower_its_tier_and_not_raise_it(make_world: Callable[..., 
     world = make_world(tier="pro")
     assert world.runtime.settings.tiers == ("basic", "pro", "enterprise")
     video_id = world.accept(tier="basic")
-    assert _tier(world, video_id) == "basic"
-    assert _tier(world, world.accept()) == "pro"
+    assert _stored(world, video_id).tier == "basic"
+    assert _stored(world, world.accept()).tier == "pro"
     with pytest.raises(TierTooHigh) as refused:
         world.accept(tier="enterprise")
     assert refused.value.allowed == ("basic", "pro")
 
 
-def _tier(world: World, video_id: str) -> str:
+def _stored(world: World, video_id: str) -> sa.Row[Any]:
     with world.runtime.db.read() as connection:
-        query = sa.select(videos.c.tier).where(videos.c.id == video_id)
-        return str(connection.execute(query).scalar_one())
+        return connection.execute(sa.select(videos).where(videos.c.id == video_id)).one()
 
 
 def test_the_budget_of_the_month_is_never_overdrawn(make_world: Callable[..., World]) -> None:
@@ -188,7 +190,7 @@ def test_input_images_lie_under_the_videos_own_key_and_go_with_a_refusal(world: 
     )
     request = ASK.model_copy(update={"images": (image,)})
     reply = accept(world.runtime, world.caller, request, {"ab12": b"png"}, reply=_reply).reply
-    stored = world.video(reply["id"]).request.images[0]
+    stored = VideoRequest.model_validate(_stored(world, reply["id"]).request).images[0]
     assert stored.key == f"inputs/{reply['id']}/0.png"
     assert world.runtime.store.read(stored.key) == b"png"
     dear = request.model_copy(update={"max_cost": Decimal("0.000001")})

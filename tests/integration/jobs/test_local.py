@@ -53,7 +53,8 @@ def test_a_render_is_stored_charged_by_device_time_and_playable(world: World) ->
     rate = world.runtime.settings.pools["cpu"].hourly_usd
     expected = rate * attempt.render_ms / 3_600_000 * 1_000_000
     assert abs(attempt.actual_micro_usd - expected) <= 1
-    clip = decode(world.runtime.store.path(f"videos/{video_id}/{attempt.id}-1.mp4"))
+    key = f"videos/{video_id}/{attempt.id}-1.mp4"
+    clip = decode(world.runtime.store.as_file(key, world.runtime.scratch)[0])
     assert (clip.width, clip.height, clip.frames) == (64, 64, 16)
     assert world.problems() == []
 
@@ -314,7 +315,8 @@ def test_an_adapter_that_cannot_say_whether_it_is_ready_keeps_only_itself_out(
 def test_a_batch_waits_behind_what_is_interactive(world: World) -> None:
     batch, interactive = _accept(world, priority="batch"), _accept(world)
     with world.runtime.db.read() as connection:
-        assert (queue_place(connection, interactive), queue_place(connection, batch)) == (0, 1)
+        places = [queue_place(connection, world.video(waiting)) for waiting in (interactive, batch)]
+    assert places == [0, 1]
 
 
 def test_the_plans_notes_stay_with_the_finished_video(make_world: Callable[..., World]) -> None:
@@ -329,7 +331,7 @@ def test_the_plans_notes_stay_with_the_finished_video(make_world: Callable[..., 
 def test_interactive_requests_start_before_batches(world: World) -> None:
     batch = world.attempt(_accept(world, priority="batch")).id
     interactive = world.attempt(_accept(world)).id
-    query = sa.text("SELECT workflow_uuid FROM workflow_status ORDER BY priority, created_at")
+    query = sa.text(f"SELECT workflow_uuid FROM {world.workflows} ORDER BY priority, created_at")
     with world.runtime.db.read() as connection:
         ids = [row[0] for row in connection.execute(query)]
     assert ids == [f"start:{interactive}:0", f"start:{batch}:0"]

@@ -15,17 +15,14 @@ import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.jobs import attempts as attempts_module
-from gateway.jobs import engine as engine_module
 from gateway.jobs import render as render_module
 from gateway.jobs import settle as settle_module
 from gateway.jobs import slots as slots_module
 from gateway.jobs import submit as submit_module
 from gateway.jobs import watch as watch_module
 from gateway.jobs.control import cancel_video
-from gateway.jobs.engine import Engine
-from gateway.jobs.locks import dead_processes
+from gateway.jobs.looks import OVERTIME, observe
 from gateway.jobs.loop import IoLoop
-from gateway.jobs.observe import OVERTIME, observe
 from gateway.jobs.render import render
 from gateway.jobs.settle import settle
 from gateway.jobs.slots import SlotProcess
@@ -591,98 +588,9 @@ def test_work_that_waits_on_the_loop_is_let_go_when_it_closes() -> None:
     assert ended.wait(5), "a thread that waits for ever keeps the process from ending"
 
 
-def _engine(world: World, settling: Callable[[str], None]) -> Engine:
-    """An engine that runs settles with this function, started."""
-    engine = Engine(world.runtime.db.url, world.runtime.settings.run_dir)
-    engine.start({"settle": settling}, {"settle": 1})
-    return engine
-
-
-def _enqueue(world: World, attempt_id: str) -> None:
-    with world.runtime.db.write() as connection:
-        attempts_module.enqueue_settle(connection, world.runtime, attempt_id, 0)
-
-
-def _statuses(world: World) -> list[str]:
-    query = sa.text("SELECT status FROM workflow_status WHERE workflow_uuid = 'att_1'")
-    with world.runtime.db.read() as connection:
-        return [row[0] for row in connection.execute(query)]
-
-
 def _until(condition: Callable[[], object], seconds: float = 20) -> None:
     tick, rounds = threading.Event(), int(seconds / 0.02)
     assert any(condition() or tick.wait(0.02) for _ in range(rounds)), f"not so within {seconds} s"
-
-
-def test_a_database_that_fails_for_a_moment_does_not_end_a_workflow(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_module, "RETRY_FIRST_S", 0.01)
-    runs: list[str] = []
-
-    def settling(attempt_id: str) -> None:
-        runs.append(attempt_id)
-        if len(runs) < 3:
-            raise sa.exc.OperationalError("UPDATE", {}, Exception("database is locked"))
-
-    engine = _engine(world, settling)
-    try:
-        _enqueue(world, "att_1")
-        _until(lambda: _statuses(world) == ["SUCCESS"])
-    finally:
-        engine.stop()
-    assert runs == ["att_1"] * 3
-
-
-def test_a_dead_process_is_not_forgotten_while_work_of_it_is_left(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_dir = world.runtime.settings.run_dir
-    runs: list[str] = []
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "ex-dead.lock").touch()
-    _enqueue(world, "att_1")
-    claimed = sa.text("UPDATE workflow_status SET status = 'PENDING', executor_id = 'ex-dead'")
-    with world.runtime.db.write() as connection:
-        connection.execute(claimed)
-    monkeypatch.setattr(engine_module, "REAP_EVERY_S", 0.05)
-    recover, calls = engine_module.DBOS._recover_pending_workflows, []
-
-    def swallowing(executors: list[str]) -> Any:
-        """The first time nothing comes of it: what fails on one workflow is only logged in there."""
-        calls.append(executors)
-        return recover(executors) if len(calls) > 1 else []
-
-    monkeypatch.setattr(engine_module.DBOS, "_recover_pending_workflows", swallowing)
-    engine = _engine(world, runs.append)
-    try:
-        _until(lambda: _statuses(world) == ["SUCCESS"])
-        _until(lambda: not (run_dir / "ex-dead.lock").exists())
-    finally:
-        engine.stop()
-    assert runs == ["att_1"]
-
-
-def test_a_process_that_still_works_when_it_is_to_end_is_not_taken_for_dead(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_module, "STOP_WITHIN_S", 1)
-    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
-
-    def settling(attempt_id: str) -> None:
-        begun.set()
-        go_on.wait(20)
-        ended.set()
-
-    engine = _engine(world, settling)
-    _enqueue(world, "att_1")
-    assert begun.wait(20)
-    engine.stop()
-    assert list(dead_processes(world.runtime.settings.run_dir)) == []
-    go_on.set()
-    assert ended.wait(5)
-    assert engine._lock is not None
-    engine._lock.release()
 
 
 def test_a_worker_that_cannot_be_started_now_is_started_later(

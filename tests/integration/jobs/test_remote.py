@@ -12,7 +12,7 @@ import pytest
 from gateway.db import now
 from gateway.jobs import submit as submit_module
 from gateway.jobs.control import cancel_video
-from gateway.jobs.observe import observe
+from gateway.jobs.looks import observe
 from gateway.jobs.settle import settle
 from gateway.jobs.submit import submit
 from gateway.jobs.watch import Watcher

@@ -26,7 +26,7 @@ def runtime(tmp_path: Path) -> Iterator[Any]:
     db = Database(f"sqlite:///{tmp_path / 'keys.db'}")
     with db.write() as connection:
         metadata.create_all(connection)
-    settings = SimpleNamespace(max_body_bytes=1000, pools={})
+    settings = SimpleNamespace(max_body_bytes=1000, pools={}, metrics_public=False)
     registry = SimpleNamespace(catalog=SimpleNamespace(cards=()), adapters={})
     yield SimpleNamespace(db=db, pepper=PEPPER, settings=settings, registry=registry)
     db.close()

@@ -4,10 +4,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.api.errors import HANDLERS, ApiError, plan_refused
 from gateway.jobs.errors import (
+    AcceptUnknown,
     IdempotencyInFlight,
     IdempotencyMismatch,
     OverBudget,
@@ -33,10 +35,11 @@ PLAN = Plan(
 )
 
 
-def told(error: Exception) -> ApiError:
+def told(error: Exception, headers: dict[str, str] | None = None) -> ApiError:
     catalog = SimpleNamespace(nearest={"ecko": "echo"}.get)
     runtime = SimpleNamespace(registry=SimpleNamespace(catalog=catalog))
-    request: Any = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(runtime=runtime)))
+    app = SimpleNamespace(state=SimpleNamespace(runtime=runtime))
+    request: Any = SimpleNamespace(app=app, headers=headers or {})
     handler = next(HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS)
     return handler(error, request)
 
@@ -66,7 +69,21 @@ def told(error: Exception) -> ApiError:
             503,
             "database_unavailable",
             "server_error",
-            "Idempotency-Key",
+            "nothing was created or charged",
+        ),
+        (
+            InterfaceError("SELECT secret", {}, Exception("the connection is closed")),
+            503,
+            "database_unavailable",
+            "server_error",
+            "Send the request again",
+        ),
+        (
+            PoolTimeout("QueuePool limit reached"),
+            503,
+            "database_unavailable",
+            "server_error",
+            "nothing was created or charged",
         ),
     ],
 )
@@ -75,6 +92,20 @@ def test_each_error_says_what_to_do(error: Exception, status: int, code: str, ki
     assert (answer.status, answer.code, answer.type) == (status, code, kind)
     assert says in answer.message
     assert "secret" not in answer.message
+
+
+def test_a_failing_database_is_to_be_tried_again_soon() -> None:
+    assert told(PoolTimeout("QueuePool limit reached")).headers == {"retry-after": "2"}
+
+
+def test_an_accept_that_may_have_happened_is_only_repeated_with_its_key() -> None:
+    answer = told(AcceptUnknown("video_1"), {"idempotency-key": "order-1"})
+    assert (answer.status, answer.code, answer.type) == (503, "accept_unknown", "server_error")
+    assert "with the same Idempotency-Key" in answer.message
+    assert answer.headers == {"retry-after": "2"}
+    answer = told(AcceptUnknown("video_1"))
+    assert "GET /v1/videos/video_1" in answer.message
+    assert answer.headers["x-should-retry"] == "false"
 
 
 def test_a_named_model_that_cannot_serve_is_refused_with_its_reason_and_an_alternative() -> None:

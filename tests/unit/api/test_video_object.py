@@ -1,27 +1,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from gateway.api.video_object import poll_after_ms, seconds_text, usd_text, video_object
-from gateway.jobs.records import LATENCY_PARTS, AttemptRecord, VideoRecord
-from gateway.spec import Candidate, Output, Plan, VideoRequest
+from gateway.api.video_object import Video, poll_after_ms, seconds_text, usd_text, video_object
+from gateway.jobs.records import LATENCY_PARTS, AttemptRecord, Decision, VideoRecord
 
 CREATED = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-CANDIDATE = Candidate(
-    model="echo",
-    offer="echo/echo",
-    adapter="echo",
-    account="local",
-    preset="standard",
-    output=Output(size="320x180", seconds=Decimal(4), fps=16, audio=False),
-    estimate_usd=Decimal("0.02"),
-    price_version="v1",
-    eta_ms=8000,
-    reason="because",
+DECISION = Decision(
+    policy="tiered", branch="basic", reason="because", eta_ms=8000, candidates=2, dropped=3
 )
 ATTEMPT = AttemptRecord(
     id="att_1",
@@ -31,10 +20,8 @@ ATTEMPT = AttemptRecord(
     offer="echo/echo",
     adapter="echo",
     preset="standard",
-    price_version="v1",
-    output={},
-    estimate_micro_usd=20_000,
-    actual_micro_usd=None,
+    pool="cpu",
+    priority=1,
     stage=None,
     error_code="gave_up",
     error_message="it gave up",
@@ -45,11 +32,10 @@ ATTEMPT = AttemptRecord(
 def record(**changes: Any) -> VideoRecord:
     values: dict[str, Any] = {
         "id": "video_1",
-        "tenant_id": "ten_1",
         "status": "queued",
         "progress": 0,
-        "request": VideoRequest(prompt="a cat", mode="preview"),
-        "plan": Plan(chosen=CANDIDATE, candidates=(CANDIDATE,), dropped=(), policy="tiered", branch="basic"),
+        "prompt": "a cat",
+        "mode": "preview",
         "tier": "basic",
         "model": "echo",
         "size": "320x180",
@@ -59,15 +45,29 @@ def record(**changes: Any) -> VideoRecord:
         "charge_micro_usd": None,
         "created_at": CREATED,
         "completed_at": None,
-        "deadline_at": CREATED,
+        "expires_at": None,
         "remixed_from": None,
         "error_code": None,
         "error_message": None,
         "notes": (),
-        "attempts": (),
+        "decision": DECISION,
+        "attempts": (ATTEMPT,),
     }
-    known = VideoRecord.__dataclass_fields__
-    return VideoRecord(**{name: value for name, value in (values | changes).items() if name in known})
+    return VideoRecord(**values | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"attempts": ()},
+        {"notes": ({"code": "deprecated", "detail": "soon"},), "expires_at": CREATED},
+        {"status": "failed", "error_code": "gave_up", "error_message": None, "charge_micro_usd": 0},
+    ],
+)
+def test_a_reply_is_what_the_apis_description_says(changes: dict[str, Any]) -> None:
+    video = video_object(record(**changes))
+    assert Video.model_validate(video, strict=True, extra="forbid").model_dump(mode="json") == video
 
 
 def test_openais_fields_are_exactly_openais() -> None:
@@ -95,8 +95,8 @@ def test_openais_fields_are_exactly_openais() -> None:
         "policy": "tiered",
         "branch": "basic",
         "reason": "because",
-        "candidates": 1,
-        "dropped": 0,
+        "candidates": 2,
+        "dropped": 3,
     }
 
 

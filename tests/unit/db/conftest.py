@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import closing
+from typing import Any
 
 import pytest
 
 from gateway.db import Database
-from gateway.db.migrate import upgrade
 
 Race = Callable[[str], list[str]]
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Database]:
+def empty(empty_database_url: str) -> Iterator[Database]:
     """A database without a table."""
-    db = Database(f"sqlite:///{tmp_path / 'empty' / 'test.db'}")
-    yield db
-    db.close()
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a database at the newest revision."""
-    file = tmp_path_factory.mktemp("migrated") / "test.db"
-    db = Database(f"sqlite:///{file}")
-    upgrade(db)
-    db.close()
-    return file
+    with closing(Database(empty_database_url)) as db:
+        yield db
 
 
 @pytest.fixture
-def db(empty: Database, migrated: Path) -> Database:
-    assert empty.url.database is not None
-    shutil.copy(migrated, empty.url.database)
-    return empty
+def db(database_url: str) -> Iterator[Database]:
+    """A database with all tables."""
+    with closing(Database(database_url)) as db:
+        yield db
+
+
+@pytest.fixture
+def sqlite_db(sqlite: Any) -> Iterator[Database]:
+    """As ``db``, for what is SQLite's alone."""
+    with sqlite.new() as url, closing(Database(url)) as db:
+        yield db
 
 
 @pytest.fixture

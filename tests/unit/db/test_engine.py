@@ -45,8 +45,8 @@ def test_a_writing_transaction_that_raises_leaves_nothing(db: Database) -> None:
 @pytest.mark.parametrize(
     ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]
 )
-def test_committed_means_durable_and_references_hold(db: Database, pragma: str, value: object) -> None:
-    with db.read() as connection:
+def test_committed_means_durable_and_references_hold(sqlite_db: Database, pragma: str, value: object) -> None:
+    with sqlite_db.read() as connection:
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar_one() == value
 
 
@@ -56,14 +56,14 @@ def test_a_row_of_nobody_is_refused(db: Database) -> None:
         connection.execute(api_keys.insert().values(**orphan, admin=False, created_at=now()))
 
 
-def test_two_transactions_that_read_and_then_write_follow_each_other(db: Database) -> None:
-    """With a plain BEGIN both would read first, and the second to write would be refused as stale."""
+def test_two_transactions_that_read_and_then_write_follow_each_other(sqlite_db: Database) -> None:
+    """On SQLite. With a plain BEGIN both would read first, and the second to write would be refused as stale; Postgres locks rows."""
     both_have_read = threading.Barrier(2)
-    with db.write() as connection:
+    with sqlite_db.write() as connection:
         tenant = create_tenant(connection, "acme", "basic", 0)
 
     def add_one() -> None:
-        with db.write() as connection:
+        with sqlite_db.write() as connection:
             before = connection.execute(sa.select(tenants.c.monthly_budget_micro_usd)).scalar_one()
             try:
                 both_have_read.wait(timeout=0.2)
@@ -75,7 +75,7 @@ def test_two_transactions_that_read_and_then_write_follow_each_other(db: Databas
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(add_one) for _ in range(2)]:
             done.result(timeout=10)
-    with db.read() as connection:
+    with sqlite_db.read() as connection:
         assert connection.execute(sa.select(tenants.c.monthly_budget_micro_usd)).scalar_one() == 2
 
 

@@ -45,7 +45,7 @@ class Desk:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.enqueuer = Enqueuer(db.url)
+        self.enqueuer = Enqueuer(db)
 
     def enqueue(self, connection: sa.Connection, workflow_id: str) -> None:
         self.enqueuer.enqueue(
@@ -53,18 +53,18 @@ class Desk:
         )
 
     def rows(self) -> list[Any]:
+        schema = "" if self.db.is_sqlite else "dbos."
         query = sa.text(
             "SELECT s.workflow_uuid, s.status, s.name, s.queue_name, s.application_version, i.inputs"
-            " FROM workflow_status s JOIN workflow_input i ON i.workflow_uuid = s.workflow_uuid"
+            f" FROM {schema}workflow_status s JOIN {schema}workflow_input i ON i.workflow_uuid = s.workflow_uuid"
         )
         with self.db.read() as connection:
             return list(connection.execute(query))
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    db = Database(f"sqlite:///{tmp_path / 'engine.db'}")
-    migrate_engine(db.url)
+def desk(database_url: str) -> Iterator[Desk]:
+    db = Database(database_url)
     made = Desk(db)
     yield made
     made.enqueuer.close()

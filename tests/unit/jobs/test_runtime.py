@@ -16,9 +16,13 @@ from gateway.spec import VideoRequest
 from .conftest import until
 
 
-def test_a_started_runtime_completes_a_job_and_closes_without_a_trace(tmp_path: Path) -> None:
+def test_a_started_runtime_completes_a_job_and_closes_without_a_trace(
+    tmp_path: Path, database_url: str
+) -> None:
     before = set(threading.enumerate())
-    settings = load_settings(tmp_path, isolation="none", enabled_plugins=("echo", "policies"))
+    settings = load_settings(
+        tmp_path, database_url=database_url, isolation="none", enabled_plugins=("echo", "policies")
+    )
     runtime = Runtime.open(settings)
     runtime.start()
     try:

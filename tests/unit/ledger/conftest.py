@@ -1,17 +1,17 @@
-"""A database with the tables alone, and short words for writing a video's books into it."""
+"""An empty database, and short words for writing a video's books into it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from gateway.db import Database, new_id
-from gateway.db.tables import api_keys, artefacts, attempts, ledger_entries, metadata, tenants, videos
+from gateway.db.tables import api_keys, artefacts, attempts, ledger_entries, tenants, videos
 from gateway.ledger.entries import (
     Parties,
     charge_and_release,
@@ -171,10 +171,8 @@ class Books:
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[Books]:
-    db = Database(f"sqlite:///{tmp_path / 'books.db'}")
-    metadata.create_all(db.engine)
-    made = Books(db)
-    made.tenant("acme")
-    yield made
-    db.close()
+def books(database_url: str) -> Iterator[Books]:
+    with closing(Database(database_url)) as db:
+        made = Books(db)
+        made.tenant("acme")
+        yield made

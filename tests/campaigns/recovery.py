@@ -1,0 +1,97 @@
+"""How long it takes until work whose process died, or was stopped, is taken up again."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from .deployment import Deployment, OnPostgres
+from .machine import executor_of, state
+
+LOOK_EVERY_S = 0.1
+NOTICED_WITHIN_S = 1.0
+"""A death is seen within this; what is found interrupted later has died unnoticed just now."""
+
+Mark = tuple[int, str, bool]
+"""An attempt's fence, state, and whether its books are closed: any change means that somebody works on it."""
+
+
+@dataclass
+class Orphan:
+    """An attempt whose executor is gone."""
+
+    since: float
+    mark: Mark
+
+
+class Recovery(threading.Thread):
+    """Watches from outside: the engine's list of running work, the processes that live, and the attempts.
+
+    An attempt is interrupted when work on it is down as running in an executor that no living process is; it is
+    taken up again when it is claimed anew (its fence grew), moved on or settled.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(name="recovery", daemon=True)
+        self.seconds: list[float] = []
+        self._deployment = deployment
+        self._read = deployment.read
+        self._engine = "dbos.workflow_status" if isinstance(deployment, OnPostgres) else "workflow_status"
+        self._orphans: dict[str, Orphan] = {}
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Look until told to stop; a database that does not answer is asked again."""
+        while not self._over.wait(LOOK_EVERY_S):
+            try:
+                self._look()
+            except (sqlite3.Error, psycopg.Error):
+                continue
+
+    def stop(self) -> int:
+        """Stop, and return how many attempts nobody has taken up."""
+        self._over.set()
+        self.join()
+        return len(self._orphans)
+
+    def _look(self) -> None:
+        at, died = time.time(), self._deployment.last_death
+        since = died if at - died < NOTICED_WITHIN_S else at
+        awake = self._awake()
+        running = self._read(
+            f"SELECT workflow_uuid, executor_id FROM {self._engine} WHERE status = 'PENDING'"
+        )
+        orphaned = {_attempt_of(row["workflow_uuid"]) for row in running if row["executor_id"] not in awake}
+        marks = self._marks({*orphaned, *self._orphans})
+        for attempt_id, orphan in list(self._orphans.items()):
+            if marks.get(attempt_id) != orphan.mark:
+                self.seconds.append(at - orphan.since)
+                del self._orphans[attempt_id]
+        for attempt_id in orphaned & marks.keys():
+            if not marks[attempt_id][2]:  # of one that is settled nothing is left to do
+                self._orphans.setdefault(attempt_id, Orphan(since=since, mark=marks[attempt_id]))
+
+    def _marks(self, attempt_ids: set[str]) -> Mapping[str, Mark]:
+        if not attempt_ids:
+            return {}
+        names = ", ".join(f"'{name}'" for name in sorted(attempt_ids))
+        rows = self._read(f"SELECT id, fence, state, settled_at FROM attempts WHERE id IN ({names})")
+        return {row["id"]: (row["fence"], row["state"], row["settled_at"] is not None) for row in rows}
+
+    def _awake(self) -> set[str | None]:
+        pids = [pid for pid in self._deployment.living() if state(pid) not in ("T", "")]
+        if isinstance(self._deployment, OnPostgres):
+            leases: Sequence[Mapping[str, Any]] = self._read("SELECT executor_id, pid FROM leases")
+            return {row["executor_id"] for row in leases if row["pid"] in pids}
+        return {executor_of(pid) for pid in pids}
+
+
+def _attempt_of(workflow_id: str) -> str:
+    """``start:<attempt>:<fence>``, ``<attempt>`` or ``<attempt>:<tries>``."""
+    return next(part for part in workflow_id.split(":") if part.startswith("att_"))
