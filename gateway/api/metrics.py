@@ -26,7 +26,7 @@ for_all = APIRouter(tags=["metrics"])
 @for_admins.get(PATH, response_class=Response)
 def metrics(request: Request, caller: Authenticated) -> Response:
     """The metrics, for an admin key (or for all, see the setting metrics_public)."""
-    if False:
+    if not caller.admin:
         raise ApiError(403, "admin_only", "Only an admin key may read the metrics.", type="permission_error")
     return _scraped(request)
 

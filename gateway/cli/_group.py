@@ -31,6 +31,7 @@ COMMANDS = {
     "plugins": "List the installed plugins and what is wrong with a broken one.",
     "usage": "Show what was made, what it cost and how long it took.",
     "keys": "Create, list and revoke API keys.",
+    "tenants": "List the tenants and change their limits.",
     "db": "Upgrade or check the database's schema.",
     "ledger": "Verify that the ledger balances.",
     "doctor": "Check this installation, and say how to mend what is wrong.",

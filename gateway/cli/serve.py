@@ -152,11 +152,14 @@ def _url(listening: socket.socket) -> str:
 
 def _first_key(runtime: Runtime) -> NewKey | None:
     """An admin key if the database has no key at all yet."""
-    with runtime.db.write() as connection:
-        if connection.execute(sa.select(api_keys.c.id).limit(1)).first() is not None:
-            return None
-        tenant_id = default_tenant(connection, runtime.settings)
-        return create_key(connection, runtime.pepper, tenant_id, name="first start", admin=True)
+    try:
+        with runtime.db.write() as connection:
+            if connection.execute(sa.select(api_keys.c.id).limit(1)).first() is not None:
+                return None
+            tenant_id = default_tenant(connection, runtime.settings)
+            return create_key(connection, runtime.pepper, tenant_id, name="first start", admin=True)
+    except sa.exc.IntegrityError:  # another server, started at the same moment, makes it
+        return None
 
 
 def _greeting(settings: Settings, url: str, key: NewKey | None) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def test_a_file_that_fails_in_the_middle_logs_no_token(
         raise StoreError("gone")
 
     monkeypatch.setattr(world.runtime.store, "stream", broken)
-    with pytest.raises(StoreError):
+    with pytest.raises(RuntimeError, match="already started"):
         public.get(url)
     assert "/v1/files/{token} failed" in caplog.text
     assert url.rpartition("/")[2] not in caplog.text
