@@ -48,7 +48,7 @@ def set_limits(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a tenant's limits; what is not named stays. They hold for what is accepted or started from now on."""
+    """Change a tenant's limits, for what is accepted or started from now on; what is not named stays."""
     settings = load_settings(data_dir)
     if tier is not None and tier not in settings.tiers:
         known = ", ".join(settings.tiers)

@@ -50,10 +50,8 @@ class Database:
             self._prepare_sqlite_file()
             self.engine = sa.create_engine(self.url, pool_size=SQLITE_CONNECTIONS, max_overflow=0)
             sa.event.listen(self.engine, "connect", _configure_sqlite)
-            sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = postgres_engine(self.url, connections)
-        self._writing = self.engine.execution_options(reelgate_write=True)
 
     def _prepare_sqlite_file(self) -> None:
         if self.url.database:
@@ -63,6 +61,8 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that only reads; rolled back at the end."""
         with self.engine.connect() as connection:
+            if self.is_sqlite:
+                _begin(connection, "BEGIN")
             yield connection
 
     @contextmanager
@@ -76,7 +76,9 @@ class Database:
         Raises:
             CommitUnknown: the block is done, and the database did not say whether it will last.
         """
-        with self._turn(), self._writing.connect() as connection, connection.begin() as transaction:
+        with self._turn(), self.engine.connect() as connection, connection.begin() as transaction:
+            if self.is_sqlite:
+                _begin(connection, "BEGIN IMMEDIATE")
             yield connection
             try:
                 transaction.commit()
@@ -114,7 +116,7 @@ def postgres_engine(url: sa.URL, connections: int) -> sa.Engine:
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN would come too late (see _begin_sqlite)
+    connection.isolation_level = None  # the driver's own BEGIN would come too late (see _begin)
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     _use_wal(cursor)
@@ -135,9 +137,18 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
         cursor.execute("PRAGMA journal_mode = WAL")
 
 
-def _begin_sqlite(connection: sa.Connection) -> None:
-    write = connection.get_execution_options().get("reelgate_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+def _begin(connection: sa.Connection, statement: str) -> None:
+    """Begin a transaction past SQLAlchemy, whose event for it would slow every other statement down.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: the database stayed locked.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    try:
+        driver.execute(statement)
+    except sqlite3.OperationalError as error:
+        raise sa.exc.OperationalError(statement, None, error) from error
 
 
 def _undone(error: sa.exc.DBAPIError) -> bool:

@@ -37,6 +37,17 @@ class Utc(sa.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Words(sa.TypeDecorator[str]):
+    """Text of any length that others wrote; a NUL, which Postgres cannot hold, is shown as U+FFFD."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return value if value is None else value.replace("\0", "\ufffd")
+
+
 Micro = sa.BigInteger
 """Micro-USD."""
 
@@ -113,7 +124,7 @@ videos = sa.Table(
     sa.Column("traceparent", sa.String(60)),
     sa.Column("remixed_from", sa.String(40)),
     sa.Column("error_code", sa.String(80)),
-    sa.Column("error_message", sa.Text),
+    sa.Column("error_message", Words),
     sa.Column("notes", sa.JSON, nullable=False, default=list),
     sa.CheckConstraint(sa.column("status").in_(VIDEO_STATUSES), name="status"),
     sa.CheckConstraint("hold_micro_usd >= 0", name="hold_not_negative"),
@@ -168,8 +179,8 @@ attempts = sa.Table(
     sa.Column("next_poll_at", Utc),
     sa.Column("cancel_sent_at", Utc),
     sa.Column("error_code", sa.String(80)),
-    sa.Column("error_message", sa.Text),
-    sa.Column("operator_detail", sa.Text),
+    sa.Column("error_message", Words),
+    sa.Column("operator_detail", Words),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("started_at", Utc),
     sa.Column("submitted_at", Utc),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -29,6 +30,7 @@ from gateway.jobs.resources import Resources
 from gateway.jobs.work import resolve
 from gateway.ledger.budget import budget_left
 from gateway.ledger.entries import Parties, hold
+from gateway.observe.traces import traceparent
 from gateway.routing import plan
 from gateway.routing.gather import gather
 from gateway.spec import InputImage, Plan, VideoRequest
@@ -93,9 +95,7 @@ def accept(
                 resources.store.put(key, images[image.key])
             with resources.db.write() as connection:
                 decided = _decide(connection, resources, caller, stored, tier)
-                record = _insert(
-                    connection, resources, caller, stored, decided, tier, video_id, remixed_from
-                )
+                record = _insert(connection, resources, caller, stored, decided, tier, video_id, remixed_from)
                 body = reply(record)
                 remember(connection, caller, idempotency, video_id, body)
         except CommitUnknown as error:  # it may be accepted, and needs its images then; else they are orphans
@@ -188,7 +188,7 @@ def _insert(
 ) -> VideoRecord:
     chosen, at = decided.candidates[0], now()
     held = max(to_micro_usd(candidate.estimate_usd) for candidate in decided.candidates)
-    row = {
+    row: dict[str, Any] = {
         "id": video_id,
         "tenant_id": caller.tenant_id,
         "key_id": caller.key_id,
@@ -207,6 +207,7 @@ def _insert(
         "created_at": at,
         "created_day": at.date(),
         "deadline_at": at + timedelta(seconds=request.deadline or resources.settings.default_deadline_s),
+        "traceparent": traceparent(),
         "remixed_from": remixed_from,
         "notes": [note.model_dump() for note in (*decided.notes, *chosen.notes)],
     }

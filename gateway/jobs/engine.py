@@ -22,6 +22,7 @@ from dbos import Serializer as DBOSSerializer
 from typing_extensions import override
 
 from gateway.db import Database
+from gateway.jobs.persist import DATABASE_FAILURES
 from gateway.jobs.presence import Presence
 
 APPLICATION = "reelgate"
@@ -36,9 +37,6 @@ POLL_S = 0.2
 HISTORY_BATCH = 1000
 RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 60.0
-DATABASE_FAILURES = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
-"""What the database raises when it, or the way to it, fails for a while; TimeoutError is the pool's."""
-
 log = logging.getLogger(__name__)
 Workflow = Callable[[str], None]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import sqlalchemy as sa
 from gateway.db import now
 from gateway.db.tables import attempts, videos
 from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, progressed, started
+from gateway.jobs.persist import persist
 from gateway.jobs.resources import Resources
 from gateway.jobs.shares import leave_queue
 from gateway.jobs.work import Gone, build_job
 from gateway.media import StoreError
 from gateway.media.store import store_errors
+from gateway.observe.steps import step
 from gateway.spec import (
     Asset,
     Cancelled,
@@ -90,26 +93,36 @@ def render(resources: Resources, attempt_id: str, device: Device) -> None:
     claim = _claim(resources, attempt_id, device)
     if claim is None:
         return
-    with resources.db.read() as connection:
-        row = load(connection, attempt_id)
-    folder = resources.scratch / f"{attempt_id}-{claim.fence}"
+    row = persist(resources.stopping, lambda: _read(resources, attempt_id))
+    with step("render", row):
+        _render(resources, row, claim, device)
+
+
+def _render(resources: Resources, row: sa.Row[Any], claim: Claim, device: Device) -> None:
+    folder = resources.scratch / f"{row.id}-{claim.fence}"
     begun = time.monotonic()
     try:
         with store_errors(resources.scratch):
             folder.mkdir(parents=True, exist_ok=True)
         asset = _run_adapter(resources, row, device, RenderControl(resources, row, claim, folder))
-        source_key = f"videos/{row.video_id}/{attempt_id}-{claim.fence}.mp4"
+        source_key = f"videos/{row.video_id}/{row.id}-{claim.fence}.mp4"
         resources.store.put(source_key, asset.path)
     except Cancelled:
-        _stopped(resources, row, claim, _elapsed(begun))
+        ended = partial(_stopped, resources, row, claim, _elapsed(begun))
     except Exception as error:  # an adapter may raise anything, and every end of an attempt must be recorded
         if not isinstance(error, ReelgateError | StoreError | Gone):
             log.exception("%s, attempt %s: the adapter %s raised", row.video_id, row.id, row.adapter)
-        _failed(resources, row, claim, error, _elapsed(begun))
+        ended = partial(_failed, resources, row, claim, error, _elapsed(begun))
     else:
-        _rendered(resources, row, claim, asset, source_key, _elapsed(begun))
+        ended = partial(_rendered, resources, row, claim, asset, source_key, _elapsed(begun))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    persist(resources.stopping, ended)
+
+
+def _read(resources: Resources, attempt_id: str) -> sa.Row[Any]:
+    with resources.db.read() as connection:
+        return load(connection, attempt_id)
 
 
 def _claim(resources: Resources, attempt_id: str, device: Device) -> Claim | None:
@@ -190,7 +203,10 @@ def _rendered(
             render_ms=usage.device_ms,
             finished_at=now(),
         )
-    if not kept:
+        mine = connection.execute(
+            sa.select(attempts.c.source_key).where(attempts.c.id == row.id)
+        ).scalar_one()
+    if not kept and mine != source_key:  # it is mine where an earlier commit lasted, of which no word came
         resources.store.delete(source_key)
 
 

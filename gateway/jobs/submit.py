@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,8 +24,9 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from gateway.db import now
+from gateway.db import CommitUnknown, now
 from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
+from gateway.jobs.persist import persist
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, build_job
 from gateway.observe.steps import step
@@ -55,7 +57,11 @@ log = logging.getLogger(__name__)
 
 def submit(resources: Resources, attempt_id: str) -> None:
     """Submit one attempt; safe to be run again from the start after any crash."""
-    claimed = _claim(resources, attempt_id)
+    at = now()
+    try:
+        claimed = _claim(resources, attempt_id, at)
+    except CommitUnknown:
+        claimed = persist(resources.stopping, lambda: _claimed_after_all(resources, attempt_id, at))
     if claimed is not None:
         claim, row, interrupted = claimed
         with step("submit", row):
@@ -72,14 +78,14 @@ def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted
             ticket = _send(resources, adapter, job)
     except Exception as error:  # noqa: BLE001  # what proves nothing leaves it open: it may have been taken
         if interrupted or not isinstance(error, Refused | Unavailable | Gone):
-            _unknown(resources, row, claim, error)
+            ended = partial(_unknown, resources, row, claim, error)
         elif isinstance(error, Unavailable) and resources.stopping.is_set():
-            with resources.db.write() as connection:
-                hand_back(connection, resources, row, claim)
+            ended = partial(_handed_back, resources, row, claim)
         else:
-            _refused(resources, row, claim, error)
+            ended = partial(_refused, resources, row, claim, error)
     else:
-        _submitted(resources, row, claim, ticket)
+        ended = partial(_submitted, resources, row, claim, ticket)
+    persist(resources.stopping, ended)
 
 
 async def look_up(adapter: RemoteAdapter, job: Job, row: sa.Row[Any]) -> Ticket:
@@ -110,7 +116,18 @@ async def look_up(adapter: RemoteAdapter, job: Job, row: sa.Row[Any]) -> Ticket:
     return ticket
 
 
-def _claim(resources: Resources, attempt_id: str) -> tuple[Claim, sa.Row[Any], bool] | None:
+def _claimed_after_all(
+    resources: Resources, attempt_id: str, at: datetime
+) -> tuple[Claim, sa.Row[Any], bool] | None:
+    """The claim of which no word came, if it lasted: nothing was sent under it yet. Else a new one."""
+    with resources.db.read() as connection:
+        row = load(connection, attempt_id)
+    if row.state == "submitting" and row.started_at == at:
+        return Claim(attempt_id=attempt_id, fence=row.fence), row, False
+    return _claim(resources, attempt_id, at)
+
+
+def _claim(resources: Resources, attempt_id: str, at: datetime) -> tuple[Claim, sa.Row[Any], bool] | None:
     with resources.db.write() as connection:
         row = load(connection, attempt_id, lock=True)
         if row.state not in ("planned", "submitting"):
@@ -119,7 +136,6 @@ def _claim(resources: Resources, attempt_id: str) -> tuple[Claim, sa.Row[Any], b
         if row.stop_requested_at is not None and not interrupted:
             finish(connection, resources, attempt_id, expect=("planned",), outcome=Stopped())
             return None
-        at = now()
         claim = Claim(attempt_id=attempt_id, fence=row.fence + 1)
         taken = change(
             connection,
@@ -156,6 +172,11 @@ def _wait(state: RetryCallState) -> float:
     asked = error.retry_after if isinstance(error, RateLimited) else None
     backoff = wait_exponential_jitter(multiplier=0.2, max=5.0)(state)
     return min(max(asked or 0.0, backoff), LONGEST_WAIT_S)
+
+
+def _handed_back(resources: Resources, row: sa.Row[Any], claim: Claim) -> None:
+    with resources.db.write() as connection:
+        hand_back(connection, resources, row, claim)
 
 
 def _submitted(resources: Resources, row: sa.Row[Any], claim: Claim, ticket: Ticket) -> None:

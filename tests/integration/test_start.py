@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.jobs.runtime import Runtime
-from gateway.settings import SettingsError, load_settings
+from gateway.settings import Settings, SettingsError, load_settings
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path, empty_database_url: str) -> Callable[..., Settings]:
+    """Settings of a deployment that was never started."""
+    given = {"database_url": empty_database_url, "enabled_plugins": ("echo", "policies")}
+    return lambda **overrides: load_settings(tmp_path / "fresh", **{**given, **overrides})
 
 
 @pytest.mark.parametrize(
@@ -24,9 +32,9 @@ from gateway.settings import SettingsError, load_settings
     ],
 )
 def test_a_routing_policy_that_cannot_work_stops_the_start(
-    tmp_path: Path, overrides: dict[str, Any], says: str
+    make_settings: Callable[..., Settings], overrides: dict[str, Any], says: str
 ) -> None:
-    runtime = Runtime.open(load_settings(tmp_path, enabled_plugins=("echo", "policies"), **overrides))
+    runtime = Runtime.open(make_settings(**overrides))
     try:
         with pytest.raises(SettingsError, match=says):
             runtime.start()
@@ -34,14 +42,14 @@ def test_a_routing_policy_that_cannot_work_stops_the_start(
         runtime.close()
 
 
-def test_a_fresh_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
-    settings = load_settings(tmp_path / "fresh", enabled_plugins=("echo", "policies"))
+def test_a_fresh_data_folder_is_its_owners_alone(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
     Runtime.open(settings).close()
     assert stat.S_IMODE(settings.data_dir.stat().st_mode) == 0o700
 
 
-def test_no_slot_has_two_masters(tmp_path: Path) -> None:
-    settings = load_settings(tmp_path, enabled_plugins=("echo", "policies"), isolation="none")
+def test_no_slot_has_two_masters(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(isolation="none")
     first, second = Runtime.open(settings), Runtime.open(settings)
     try:
         first.start()

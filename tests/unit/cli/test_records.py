@@ -144,3 +144,37 @@ def _accepted(cli: Any, data_dir: Any) -> str:
         request = VideoRequest(prompt="a cat", model="echo")
         accepted = accept(runtime, caller, request, {}, reply=lambda record: {"id": record.id})
     return str(accepted.reply["id"])
+
+
+def test_a_tenants_limits_are_listed_and_changed(cli: Any):
+    cli("keys", "create", "--tenant", "acme", "--tier", "basic", "--budget", "5")
+    changed = cli(
+        "tenants", "set", "acme", "--weight", 3, "--max-active", 4, "--budget", "none", "--tier", "pro", "--json"
+    ).json
+    (listed,) = cli("tenants", "list", "--json").json["tenants"]
+    assert listed == changed
+    assert {name: changed[name] for name in ("tier", "budget_usd", "weight", "max_active")} == {
+        "tier": "pro",
+        "budget_usd": None,
+        "weight": 3,
+        "max_active": 4,
+    }
+    assert cli("tenants", "set", "acme", "--max-active", "none", "--json").json["max_active"] is None
+    assert cli("tenants", "set", "acme", "--weight", 2).out.startswith("id ten_")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("acme",), 2),
+        (("acme", "--tier", "gold"), 2),
+        (("acme", "--max-active", "0"), 2),
+        (("acme", "--max-active", "many"), 2),
+        (("nobody", "--weight", "2"), 4),
+    ],
+)
+def test_a_limit_that_makes_no_sense_changes_nothing(cli: Any, arguments: tuple[str, ...], code: int):
+    cli("keys", "create", "--tenant", "acme", "--tier", "basic")
+    before = cli("tenants", "list", "--json").json
+    assert cli("tenants", "set", *arguments, "--json").code == code
+    assert cli("tenants", "list", "--json").json == before
