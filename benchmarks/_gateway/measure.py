@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -94,13 +94,18 @@ def warm_up(targets: Sequence[Target], seconds: float) -> None:
             uvloop.run(load(request_of(target, operation), CLIENTS[-1], seconds))
 
 
-def measure_speed(
-    targets: Sequence[Target], rounds: int, seconds: float, told: Callable[[str], None]
-) -> list[Speed]:
+def rounds_until(rounds: int, until: float) -> Iterator[int]:
+    """1 to ``rounds``, but no further round, save the first, from ``until`` on (of the monotonic clock)."""
+    for number in range(1, rounds + 1):
+        if number > 1 and time.monotonic() > until:
+            return
+        yield number
+
+
+def measure_speed(targets: Sequence[Target], rounds: Iterable[int], seconds: float) -> list[Speed]:
     """Every cell in every round, the targets by turns within a cell."""
     speeds = []
-    for number in range(1, rounds + 1):
-        told(f"round {number} of {rounds}")
+    for number in rounds:
         for operation in OPERATIONS:
             for clients in CLIENTS:
                 for target in targets:
@@ -110,10 +115,10 @@ def measure_speed(
     return speeds
 
 
-def measure_downloads(targets: Sequence[Target], rounds: int, length: int) -> list[Download]:
+def measure_downloads(targets: Sequence[Target], rounds: Iterable[int], length: int) -> list[Download]:
     """The file that each target now has as its clip, whole, by one client and by several at once."""
     downloads = []
-    for number in range(1, rounds + 1):
+    for number in rounds:
         for clients in DOWNLOADS:
             for target in targets:
                 time.sleep(_REST_S)

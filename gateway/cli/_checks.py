@@ -20,6 +20,7 @@ from gateway.cli._open import found_database
 from gateway.cli.exits import CliError
 from gateway.db.migrate import current_revision, head_revision
 from gateway.jobs.runtime import check_policy, open_registry
+from gateway.media import StoreError, open_store
 from gateway.registry import Registry
 from gateway.settings import Settings, SettingsError, load_settings
 
@@ -60,7 +61,7 @@ def examine(data_dir: Path | None) -> list[Finding]:
     findings += [
         Finding(name="settings", detail=str(settings.data_dir)),
         _finding("database", lambda: database(settings)),
-        _finding("store", lambda: store(settings.store_dir)),
+        _finding("store", lambda: store(settings)),
     ]
     return [*findings, *_of_plugins(settings, open_registry(settings))]
 
@@ -114,8 +115,18 @@ def database(settings: Settings) -> str:
     return f"{shown}, revision {at}"
 
 
-def store(folder: Path) -> str:
-    """It can be written, and its disk has room."""
+def store(settings: Settings) -> str:
+    """It can be used: a folder can be written and its disk has room, a bucket answers."""
+    if not settings.store_url:
+        return _folder(settings.store_dir)
+    try:
+        open_store(settings).check()
+    except StoreError as error:
+        raise _Wrong(f"{settings.store_url}: {error.operator_detail}") from error
+    return settings.store_url
+
+
+def _folder(folder: Path) -> str:
     place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=place) as probe:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ IDLE_TIMEOUT_MS = 60_000
 
 CONNECTIONS = 3
 CONNECT_TIMEOUT_S = 5
+
+PING_AFTER_S = 1.0
+"""A connection used so recently is taken to be alive; if it is not, all of its pool are replaced."""
 
 
 def now() -> datetime:
@@ -85,7 +90,7 @@ class Database:
             except sa.exc.DBAPIError as error:
                 if _undone(error):
                     raise
-                raise CommitUnknown(error.statement, error.params, error.orig) from error
+                raise CommitUnknown(error.statement, error.params, error.orig or error) from error
 
     def _turn(self) -> AbstractContextManager[None]:
         return self._turns.take(BUSY_TIMEOUT_MS / 1000) if self.is_sqlite else nullcontext()
@@ -101,11 +106,10 @@ def postgres_engine(url: sa.URL, connections: int) -> sa.Engine:
         f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
         f" -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}"
     )
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         pool_size=connections,
         max_overflow=0,
-        pool_pre_ping=True,
         connect_args={
             "options": options,
             "connect_timeout": CONNECT_TIMEOUT_S,
@@ -113,6 +117,25 @@ def postgres_engine(url: sa.URL, connections: int) -> sa.Engine:
             "prepare_threshold": 2,
         },
     )
+    sa.event.listen(engine, "checkin", _note_use)
+    sa.event.listen(engine, "checkout", partial(_see_that_it_lives, engine.dialect))
+    return engine
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _see_that_it_lives(dialect: sa.Dialect, connection: Any, record: Any, _proxy: Any) -> None:
+    """Ask a connection that was idle for a while for a sign of life; one without is replaced."""
+    used_at = record.info.get("used_at")
+    if used_at is None or time.monotonic() - used_at < PING_AFTER_S:
+        return
+    assert dialect.loaded_dbapi is not None
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise sa.exc.DisconnectionError from error
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

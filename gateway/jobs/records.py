@@ -157,8 +157,9 @@ def accepted_video(row: Mapping[str, Any], plan: Plan, attempt_id: str) -> Video
         error_message=None,
         latency=dict.fromkeys(LATENCY_PARTS),
     )
+    fields: dict[str, Any] = {name: row.get(name) for name in _VIDEO_FIELDS}
     return VideoRecord(
-        **{name: row.get(name) for name in _VIDEO_FIELDS},
+        **fields,
         prompt=row["request"]["prompt"],
         decision=Decision.of(plan),
         attempts=(first,),
@@ -257,7 +258,7 @@ _DECISION = {
     "candidates": sa.func.json_array_length(videos.c.plan["candidates"]),
     "dropped": sa.func.json_array_length(videos.c.plan["dropped"]),
 }
-_RECORDS = sa.select(
+_RECORDS: sa.Select[Any] = sa.select(
     *(videos.c[name] for name in _VIDEO_FIELDS),
     videos.c.request["prompt"].as_string(),
     *_DECISION.values(),

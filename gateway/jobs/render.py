@@ -18,8 +18,7 @@ from gateway.jobs.persist import persist
 from gateway.jobs.resources import Resources
 from gateway.jobs.shares import leave_queue
 from gateway.jobs.work import Gone, build_job
-from gateway.media import StoreError
-from gateway.media.store import store_errors
+from gateway.media import StoreError, store_errors
 from gateway.observe.steps import step
 from gateway.spec import (
     Asset,

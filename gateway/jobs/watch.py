@@ -41,8 +41,10 @@ from gateway.spec import (
 TICK_S = 0.25
 PAUSE_S = 2.0
 BATCH = 200
-LEASE = timedelta(seconds=60)
-"""For how long a row that is being looked at is not claimed again."""
+LEASE = timedelta(seconds=9)
+"""For how long a claimed row is left to its claimer, which renews that while it looks; then to anyone."""
+
+RENEW_EVERY = LEASE / 3
 
 PER_ACCOUNT = 16
 LOOK_S = 120.0
@@ -66,7 +68,8 @@ class Watcher:
             lambda: asyncio.Semaphore(PER_ACCOUNT)
         )
         self._looks: set[asyncio.Task[None]] = set()
-        self._looked_at: set[str] = set()
+        self._leases: dict[str, datetime] = {}  # of the rows that are being looked at
+        self._renew_at = now()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -81,6 +84,7 @@ class Watcher:
 
     async def _tick(self) -> None:
         try:
+            await self._renew()
             await asyncio.to_thread(self._sweep)
             await asyncio.to_thread(release_parked, self._resources)
             rows = await asyncio.to_thread(self._claim_due)
@@ -92,7 +96,7 @@ class Watcher:
         for row in rows:
             if row.state in ("fetching", "failed", "cancelled"):
                 await self._write(row, self._settle_again, row)
-            elif row.id not in self._looked_at:  # one that waits for its turn since an earlier claim
+            elif row.id not in self._leases:  # else it waits for its turn since an earlier claim
                 by_account[row.adapter, row.account].append(row)
         for account, due in by_account.items():
             self._look_at(account, due)
@@ -104,12 +108,13 @@ class Watcher:
         for group in groups:
             task = asyncio.create_task(self._look(account, group))
             self._looks.add(task)
-            self._looked_at.update(row.id for row in group)
+            self._leases.update({row.id: row.next_poll_at for row in group})
             task.add_done_callback(partial(self._looked, group))
 
     def _looked(self, rows: list[Row], task: asyncio.Task[None]) -> None:
         self._looks.discard(task)
-        self._looked_at.difference_update(row.id for row in rows)
+        for row in rows:
+            self._leases.pop(row.id, None)
 
     async def _look(self, account: tuple[str, str], rows: list[Row]) -> None:
         async with self._limits[account]:
@@ -207,6 +212,24 @@ class Watcher:
             return []
         with self._resources.db.write() as connection:
             return [load(connection, row.id) for row in found if _claim(connection, row, at)]
+
+    async def _renew(self) -> None:
+        """Keep what is being looked at from being claimed elsewhere."""
+        at = now()
+        if not self._leases or at < self._renew_at:
+            return
+        self._renew_at = at + RENEW_EVERY
+        held = dict(self._leases)
+        await asyncio.to_thread(self._extend, held, at + LEASE)
+        self._leases.update(dict.fromkeys(held.keys() & self._leases.keys(), at + LEASE))
+
+    def _extend(self, held: dict[str, datetime], until: datetime) -> None:
+        """Prolong these leases; a row that a look has changed since stays as it is."""
+        mine = (attempts.c.id == sa.bindparam("mine")) & (attempts.c.next_poll_at == sa.bindparam("held"))
+        extended = attempts.update().where(mine).values(next_poll_at=until)
+        rows = [{"mine": attempt_id, "held": held_until} for attempt_id, held_until in held.items()]
+        with self._resources.db.write() as connection:
+            connection.execute(extended, rows)
 
     def _sweep(self) -> None:
         """Stop what is past its deadline, and end what its own workflow left behind."""

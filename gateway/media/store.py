@@ -16,10 +16,8 @@ from typing import Self
 
 from gateway.media._folder import Folder
 from gateway.media._shelf import Entry, Shelf, Stored
-from gateway.media.errors import BadKey, KeyTaken, Missing, store_errors
+from gateway.media.errors import BadKey, KeyTaken, Missing
 from gateway.settings import Settings
-
-__all__ = ["Store", "open_store", "store_errors"]
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9/_.-]{0,200}")
 

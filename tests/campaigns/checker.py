@@ -1,4 +1,4 @@
-"""Was anything lost, ordered twice, charged twice or left unbalanced? A reading that shares no code with the app.
+"""Was anything lost, ordered twice, charged twice or left unbalanced? It shares no code with the app.
 
 Plain SQL, the imitated provider's own bill, the files of the object store and what the clients were told. The
 letters and numbers in the docstrings are the invariants of the reliability design.
@@ -44,9 +44,9 @@ class Violation:
 class Told:
     """What one client was told of one job.
 
-    ``ends`` are the endings that may happen to it (``completed``, or ``failed`` with a code); ``statuses`` what
-    it saw one after another; ``again`` the id that a repeated create was answered with; ``events`` the replayed
-    history (number, type); ``content`` the sha256 of what it downloaded.
+    ``ends`` are the endings that may happen to it (``completed``, or ``failed`` with a code); ``statuses``
+    what it saw one after another; ``again`` the id that a repeated create was answered with; ``events`` the
+    replayed history (number, type); ``content`` the sha256 of what it downloaded.
     """
 
     key: str
@@ -169,7 +169,7 @@ def _finished(videos: Mapping[str, Row], attempts: Sequence[Row]) -> Iterator[Vi
 
 @dataclass(frozen=True, kw_only=True)
 class BilledJob:
-    """One job that the provider took; ``usd`` is what it bills, 0 for one that it gave up or that was stopped."""
+    """One job that the provider took; ``usd`` is what it bills, 0 if it gave up or was stopped."""
 
     id: str
     tag: str
@@ -206,7 +206,7 @@ def _submits(attempts: Sequence[Row], jobs: Sequence[BilledJob]) -> Iterator[Vio
 def _tenant_money(
     videos: Mapping[str, Row], ledger: Mapping[str, Sequence[Row]], files: Mapping[str, Sequence[Row]]
 ) -> Iterator[Violation]:
-    """I3, I4, I5, I10: hold = charge + release, once each; a charge has a clip, and its video's tenant pays."""
+    """I3, I4, I5, I10: hold = charge + release, once each; a charge has a clip; the video's tenant pays."""
     for video_id, row in videos.items():
         entries = ledger.get(video_id, ())
         amounts = {kind: _amounts(entries, kind) for kind in ("hold", "charge", "release")}
@@ -221,7 +221,8 @@ def _tenant_money(
             "nothing before its end": over or not (amounts["charge"] or amounts["release"]),
             "the video says what the ledger says": not over or charged == row["charge_micro_usd"],
             "charged only if completed": charged == 0 or row["status"] == "completed",
-            "charged only with a clip": charged == 0 or any(file["variant"] == "video" for file in files[video_id]),
+            "charged only with a clip": charged == 0
+            or any(file["variant"] == "video" for file in files[video_id]),
             "a price version on each charge": all(
                 entry["price_version"] for entry in entries if entry["kind"] in ("charge", "actual")
             ),
@@ -235,7 +236,7 @@ def _tenant_money(
 def _provider_money(
     attempts: Sequence[Row], ledger: Mapping[str, Sequence[Row]], jobs: Sequence[BilledJob]
 ) -> Iterator[Violation]:
-    """I6: what each attempt is said to have cost is what the provider bills, or what its device time costs."""
+    """I6: what each attempt is said to have cost is what the provider bills, or its device time costs."""
     billed: dict[str, Decimal] = defaultdict(Decimal)
     for job in jobs:
         billed[job.tag] += job.usd
@@ -273,7 +274,9 @@ def _histories(
         history = events.get(video_id, ())
         types = [event["type"] for event in history]
         numbers = [event["seq"] for event in history]
-        progress = [_json(event["data"]).get("progress", 0) for event in history if event["type"] == "video.progress"]
+        progress = [
+            _json(event["data"]).get("progress", 0) for event in history if event["type"] == "video.progress"
+        ]
         progress = [percent for percent in progress if percent]
         endings = [ENDINGS[kind] for kind in types if kind in ENDINGS]
         rules = {
@@ -315,7 +318,7 @@ def _keys(videos: Mapping[str, Row], keys: Sequence[Row], told: Sequence[Told]) 
 def _artefacts(
     videos: Mapping[str, Row], files: Mapping[str, Sequence[Row]], evidence: Evidence
 ) -> Iterator[Violation]:
-    """I7: a completed video has its files, each whole; no other has any; the clip plays as long as planned."""
+    """I7: a completed video has its files, each whole; no other has any; the clip is as long as planned."""
     downloaded = {job.video_id: job.content for job in evidence.told if job.content is not None}
     for video_id, row in videos.items():
         if row["deleted_at"] is not None:

@@ -222,7 +222,7 @@ class Deployment:
 
 
 class OnPostgres(Deployment):
-    """One API process and three workers. ``apart``: each with a data folder of its own, one store, one bill."""
+    """One API process and three workers. ``apart``: each with its own data folder, one store, one bill."""
 
     def __init__(
         self, folder: Path, config: Mapping[str, object], postgres: Postgres, *, apart: bool, workers: int = 3

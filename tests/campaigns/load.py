@@ -21,7 +21,7 @@ from .checker import TERMINAL, Told
 ANSWERED_WITHIN_S = 10.0
 ASK_AGAIN_S = 0.2
 LOOK_EVERY_S = 0.5
-DEADLINE_S = 60
+DEADLINE_S = 100
 """Of a job at a provider: one that was perhaps never taken waits for it, and is then given up."""
 
 REPLAYED, DOWNLOADED, REPEATED = 0.1, 0.1, 0.1
@@ -45,7 +45,14 @@ def _local(dice: random.Random, **options: Any) -> dict[str, Any]:
 
 def _remote(dice: random.Random, **options: Any) -> dict[str, Any]:
     echo = {"latency_ms": dice.randrange(20, 600), **options}
-    return {"model": "echo-remote", "options": {"echo_remote": echo}, "size": "64x64", "seconds": "0.5", "fps": 8, "deadline": DEADLINE_S}
+    return {
+        "model": "echo-remote",
+        "options": {"echo_remote": echo},
+        "size": "64x64",
+        "seconds": "0.5",
+        "fps": 8,
+        "deadline": DEADLINE_S,
+    }
 
 
 def _png() -> str:
@@ -229,5 +236,8 @@ class Client:
 
 def _events(text: str) -> tuple[tuple[int, str], ...]:
     """Number and type of each event of a stream that has ended."""
-    fields = [dict(line.split(": ", 1) for line in block.splitlines() if ": " in line) for block in text.split("\n\n")]
+    fields = [
+        dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+        for block in text.split("\n\n")
+    ]
     return tuple((int(field["id"]), field["event"]) for field in fields if "id" in field)

@@ -41,11 +41,12 @@ def at_points(
     deployment: Deployment, points: Sequence[Point], times: int, dice: random.Random, say: Say
 ) -> list[str]:
     """Kill whoever passes each point, so many times; the names of those that nobody passed in time."""
-    missed = []
+    missed: list[str] = []
     for number, point in enumerate(points, start=1):
-        for nth in (1, *(dice.randrange(1, 5) for _ in range(times - 1))):
-            if not _once(deployment, point, nth if point.name not in ON_TERMINATION else 1):
-                missed.append(f"{point.name} ({nth})")
+        passages = (1, *(dice.randrange(1, 5) for _ in range(times - 1)))
+        if point.name in ON_TERMINATION:
+            passages = (1,) * times
+        missed += [f"{point.name} ({nth})" for nth in passages if not _once(deployment, point, nth)]
         say(f"point {number} of {len(points)}: {point.name}")
     return missed
 
@@ -99,9 +100,7 @@ def at_random(
             say(f"{number} of {kills} kills, {load.begun} jobs begun")
 
 
-def stopped_past_the_lease(
-    deployment: Deployment, times: int, dice: random.Random, say: Say
-) -> None:
+def stopped_past_the_lease(deployment: Deployment, times: int, dice: random.Random, say: Say) -> None:
     """SIGSTOP a worker and its slots for longer than its lease lasts, then let it go on."""
     for number in range(1, times + 1):
         time.sleep(dice.uniform(0.5, 2))
@@ -126,6 +125,7 @@ def database_stopped(
         time.sleep(dice.uniform(1, 4))
         deployment.last_death = time.time()
         postgres.stop_immediately()
+        deployment.deaths += 1
         time.sleep(dice.uniform(0, 2))
         if number % 3 == 0:
             deployment.kill(dice.choice(deployment.children).pid)
@@ -172,5 +172,3 @@ def _fill(ballast: Path) -> None:
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
-
-

@@ -57,7 +57,7 @@ class Postgres:
             time.sleep(0.02)
 
     def stop_immediately(self) -> None:
-        """As ``pg_ctl stop -m immediate``: no checkpoint, no goodbye; the next start recovers from the log."""
+        """As ``pg_ctl stop -m immediate``: no checkpoint; the next start recovers from its log."""
         assert self._process is not None
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(timeout=30)

@@ -33,8 +33,8 @@ class Orphan:
 class Recovery(threading.Thread):
     """Watches from outside: the engine's list of running work, the processes that live, and the attempts.
 
-    An attempt is interrupted when work on it is down as running in an executor that no living process is; it is
-    taken up again when it is claimed anew (its fence grew), moved on or settled.
+    An attempt is interrupted when work on it is down as running in an executor that no living process is; it
+    is taken up again when it is claimed anew (its fence grew), moved on or settled.
     """
 
     def __init__(self, deployment: Deployment) -> None:

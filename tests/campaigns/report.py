@@ -32,7 +32,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One phase. ``recovery_s``: from each kill to the moment its interrupted attempts were taken up again."""
+    """One phase. ``recovery_s``: from each kill until its interrupted attempts were taken up again."""
 
     phase: str
     bounded: bool
@@ -52,12 +52,16 @@ class Result:
     def ok(self) -> bool:
         """True if nothing at all was broken."""
         slow = self.bounded and any(seconds > RECOVERED_WITHIN_S for seconds in self.recovery_s)
-        return not (self.verdict.violations or self.missed or self.never_recovered or self.odd_answers or slow)
+        return not (
+            self.verdict.violations or self.missed or self.never_recovered or self.odd_answers or slow
+        )
 
     def cells(self) -> tuple[object, ...]:
         """The row, under COLUMNS."""
         lost = self.verdict.count(checker.LOST, checker.STUCK, checker.WRONG_END) + self.never_recovered
-        submits, charges = (self.verdict.count(kind) for kind in (checker.DOUBLE_SUBMIT, checker.DOUBLE_CHARGE))
+        submits, charges = (
+            self.verdict.count(kind) for kind in (checker.DOUBLE_SUBMIT, checker.DOUBLE_CHARGE)
+        )
         unbalanced = self.verdict.count(checker.UNBALANCED, checker.BILL)
         other = self.verdict.count(checker.FILE, checker.HISTORY, checker.TOLD, checker.KEY)
         seconds = self.recovery_s
@@ -74,7 +78,9 @@ def heading() -> str:
 def line(cells: Sequence[object]) -> str:
     """One row of the table."""
     pairs = zip(cells, COLUMNS, strict=True)
-    return "  ".join(f"{cell!s:<{width}}" if name == "phase" else f"{cell!s:>{width}}" for cell, (name, width) in pairs)
+    return "  ".join(
+        f"{cell!s:<{width}}" if name == "phase" else f"{cell!s:>{width}}" for cell, (name, width) in pairs
+    )
 
 
 def remarks(result: Result) -> list[str]:

@@ -2,9 +2,9 @@
 
 ``CRASH_POINTS`` holds ``[[name, "module:function", "before" | "after"], …]`` as JSON; their functions are
 wrapped when their modules are imported; ``CRASH_SET`` likewise ``[["module:NAME", value], …]``, set then.
-``CRASH_DIR`` is a folder in which a point is armed by a folder of its
-name with the tokens ``1`` to ``n``: each passage of any process takes the highest, and who takes ``1`` is killed
-at once. So a point can be armed at any time, fires once, and no process is killed that nobody meant to kill.
+``CRASH_DIR`` is a folder in which a point is armed by a folder of its name with the tokens ``1`` to ``n``:
+each passage of any process takes the highest, and who takes ``1`` is killed at once. So a point can be armed
+at any time, and fires once.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +223,40 @@ def test_a_row_that_is_being_looked_at_is_not_looked_at_again(
 
     world.runtime.io.run(rounds())
     assert len(looks) == 1
+
+
+def test_a_look_that_takes_long_keeps_its_row_from_other_watchers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "RENEW_EVERY", timedelta(0))
+    _, attempt = _submitted(world)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(ticket: Ticket) -> Any:
+        begun.set()
+        await go_on.wait()
+        return Running(progress=1)
+
+    monkeypatch.setattr(world.runtime.registry.adapters["echo_remote"], "poll", slow)
+
+    async def rounds() -> tuple[datetime, datetime]:
+        watcher = Watcher(world.runtime)
+        await asyncio.to_thread(world.update, attempt.id, next_poll_at=now() - timedelta(seconds=1))
+        await watcher._tick()
+        await begun.wait()
+        first = world.attempt(attempt.video_id).next_poll_at
+        await watcher._tick()
+        renewed = world.attempt(attempt.video_id).next_poll_at
+        go_on.set()
+        await asyncio.gather(*watcher._looks)
+        await watcher._tick()
+        return first, renewed
+
+    first, renewed = world.runtime.io.run(rounds())
+    assert now() < first < renewed <= now() + watch_module.LEASE, (
+        "a watcher that dies holds nothing up for long"
+    )
+    assert world.attempt(attempt.video_id).next_poll_at < first, "what the look brought stands"
 
 
 # --- an ambiguous submit is never followed by another

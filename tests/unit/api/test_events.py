@@ -32,7 +32,7 @@ async def streamed(monkeypatch: pytest.MonkeyPatch, looks: list[Look | Exception
     monkeypatch.setattr(events, "_look", look)
     monkeypatch.setattr(events, "MIN_LOOK_S", 0)
     monkeypatch.setattr(events, "HEARTBEAT_S", 0)
-    runtime: Any = SimpleNamespace(stopping=threading.Event())
+    runtime: Any = SimpleNamespace(draining=threading.Event())
     said = [text async for text in events._stream(runtime, "ten_1", "video_1", seq)]
     assert not looks, f"{len(looks)} looks were not taken; asked after {asked}"
     return said

@@ -9,9 +9,7 @@ from gateway.api.video_object import Video, poll_after_ms, seconds_text, usd_tex
 from gateway.jobs.records import LATENCY_PARTS, AttemptRecord, Decision, VideoRecord
 
 CREATED = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-DECISION = Decision(
-    policy="tiered", branch="basic", reason="because", eta_ms=8000, candidates=2, dropped=3
-)
+DECISION = Decision(policy="tiered", branch="basic", reason="because", eta_ms=8000, candidates=2, dropped=3)
 ATTEMPT = AttemptRecord(
     id="att_1",
     number=1,

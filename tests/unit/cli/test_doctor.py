@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from gateway.cli import _checks
 from gateway.cli._checks import Finding, python_and_sqlite, sole_owner, store
 from gateway.cli._open import opened_runtime
+from gateway.media import StoreError
 from gateway.registry import Registry
+from gateway.settings import Settings
 from gateway.spec import Check
 
 
@@ -97,14 +99,28 @@ def test_a_second_owner_of_our_packages_is_red():
 
 
 def test_a_store_without_room_or_rights_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    assert "GiB free" in _checks._finding("store", lambda: store(tmp_path / "not" / "yet")).detail
+    assert (
+        "GiB free"
+        in _checks._finding("store", lambda: store(Settings(data_dir=tmp_path / "not" / "yet"))).detail
+    )
     assert list(tmp_path.iterdir()) == []
-    missing = _checks._finding("store", lambda: store(Path("/proc/nowhere/store")))
+    missing = _checks._finding("store", lambda: store(Settings(data_dir=Path("/proc/nowhere"))))
     assert missing.problem is not None
     monkeypatch.setattr(_checks, "MIN_FREE_BYTES", 2**80)
-    full = _checks._finding("store", lambda: store(tmp_path))
+    full = _checks._finding("store", lambda: store(Settings(data_dir=tmp_path)))
     assert full.problem is not None
     assert "MiB free" in full.problem
+
+
+def test_a_bucket_that_does_not_answer_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Closed:
+        def check(self) -> None:
+            raise StoreError("failed", operator_detail="the bucket refuses the key")
+
+    monkeypatch.setattr(_checks, "open_store", lambda settings: Closed())
+    settings = Settings(data_dir=tmp_path, store_url="s3://bucket/clips")
+    red = _checks._finding("store", lambda: store(settings))
+    assert red.problem == "s3://bucket/clips: the bucket refuses the key"
 
 
 def _finding_of(owners: dict[str, list[str]]) -> Finding:

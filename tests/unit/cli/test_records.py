@@ -149,7 +149,18 @@ def _accepted(cli: Any, data_dir: Any) -> str:
 def test_a_tenants_limits_are_listed_and_changed(cli: Any):
     cli("keys", "create", "--tenant", "acme", "--tier", "basic", "--budget", "5")
     changed = cli(
-        "tenants", "set", "acme", "--weight", 3, "--max-active", 4, "--budget", "none", "--tier", "pro", "--json"
+        "tenants",
+        "set",
+        "acme",
+        "--weight",
+        3,
+        "--max-active",
+        4,
+        "--budget",
+        "none",
+        "--tier",
+        "pro",
+        "--json",
     ).json
     (listed,) = cli("tenants", "list", "--json").json["tenants"]
     assert listed == changed

@@ -79,3 +79,22 @@ def go():
 """)
     assert replies == [head_revision()] * 2
     _check(empty)
+
+
+def test_ids_sort_byte_by_byte_whatever_the_language_of_the_database(db: Database) -> None:
+    """Text in Danish order puts "aa" after "z", and ids would no longer sort by time."""
+    ids = {
+        f"{table.name}.{column.name}"
+        for table in metadata.sorted_tables
+        for column in table.columns
+        if column.name in ("id", "tenant_id", "video_id", "attempt_id", "key_id", "remixed_from")
+    }
+    inspector = sa.inspect(db.engine)
+    bytewise = {
+        f"{name}.{column['name']}"
+        for name in metadata.tables
+        for column in inspector.get_columns(name)
+        if getattr(column["type"], "collation", None) == "C"
+    }
+    assert len(ids) == 20
+    assert bytewise == (set() if db.is_sqlite else ids)
