@@ -28,7 +28,7 @@ from gateway.jobs.parking import park_if_full
 from gateway.jobs.records import VideoRecord, accepted_video
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import resolve
-from gateway.ledger.budget import budget_left
+from gateway.ledger.budget import Limits, budget_left, limits_of
 from gateway.ledger.entries import Parties, hold
 from gateway.observe.traces import traceparent
 from gateway.routing import plan
@@ -44,6 +44,17 @@ class Accepted:
     replayed: bool
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What is to be accepted, as it will be stored, and for whom."""
+
+    caller: Caller
+    request: VideoRequest
+    tier: str
+    video_id: str
+    remixed_from: str | None
+
+
 def dry_run(resources: Resources, caller: Caller, request: VideoRequest) -> Plan:
     """Plan a request and do nothing.
 
@@ -55,7 +66,9 @@ def dry_run(resources: Resources, caller: Caller, request: VideoRequest) -> Plan
     _check_options(resources, request)
     tier = _tier(resources, caller, request)
     with resources.db.read() as connection:
-        return _plan(connection, resources, caller, request, tier, now())
+        at = now()
+        left = budget_left(connection, caller.tenant_id, at)
+        return _plan(connection, resources, request, tier, at, left)
 
 
 def accept(
@@ -90,13 +103,14 @@ def accept(
         _screen(resources, request)
         video_id = new_id("video")
         stored, keys = _with_keys(request, video_id)
+        order = _Order(caller, stored, tier, video_id, remixed_from)
         try:
             for image, key in zip(request.images, keys, strict=True):
                 resources.store.put(key, images[image.key])
             with resources.db.write() as connection:
-                decided = _decide(connection, resources, caller, stored, tier)
-                record = _insert(connection, resources, caller, stored, decided, tier, video_id, remixed_from)
-                body = reply(record)
+                limits = limits_of(connection, caller.tenant_id)
+                decided = _decide(connection, resources, order, limits)
+                body = reply(_insert(connection, resources, order, decided, limits))
                 remember(connection, caller, idempotency, video_id, body)
         except CommitUnknown as error:  # it may be accepted, and needs its images then; else they are orphans
             raise AcceptUnknown(video_id) from error
@@ -137,19 +151,17 @@ def _screen(resources: Resources, request: VideoRequest) -> None:
 def _plan(
     connection: sa.Connection,
     resources: Resources,
-    caller: Caller,
     request: VideoRequest,
     tier: str,
     at: datetime,
-    *,
-    lock_budget: bool = False,
+    budget_left_micro_usd: int | None,
 ) -> Plan:
     facts = gather(
         connection,
         resources.settings,
         resources.registry,
         tier=tier,
-        budget_left_micro_usd=budget_left(connection, caller.tenant_id, at, lock=lock_budget),
+        budget_left_micro_usd=budget_left_micro_usd,
         today=at.date(),
         timings=resources.timings,
     )
@@ -166,10 +178,12 @@ def _with_keys(request: VideoRequest, video_id: str) -> tuple[VideoRequest, list
     return request.model_copy(update={"images": tuple(stored)}), [image.key for image in stored]
 
 
-def _decide(
-    connection: sa.Connection, resources: Resources, caller: Caller, request: VideoRequest, tier: str
-) -> Plan:
-    decided = _plan(connection, resources, caller, request, tier, now(), lock_budget=True)
+def _decide(connection: sa.Connection, resources: Resources, order: _Order, limits: Limits) -> Plan:
+    """Plan it; only a tenant that has a budget waits for its other creates, to count what they hold."""
+    at, left = now(), None
+    if limits.monthly_budget_micro_usd is not None:
+        left = budget_left(connection, order.caller.tenant_id, at, lock=True)
+    decided = _plan(connection, resources, order.request, order.tier, at, left)
     if decided.chosen is None:
         over = any(dropped.code == "over_budget" for dropped in decided.dropped)
         raise OverBudget(decided) if over else PlanRefused(decided)
@@ -177,15 +191,9 @@ def _decide(
 
 
 def _insert(
-    connection: sa.Connection,
-    resources: Resources,
-    caller: Caller,
-    request: VideoRequest,
-    decided: Plan,
-    tier: str,
-    video_id: str,
-    remixed_from: str | None,
+    connection: sa.Connection, resources: Resources, order: _Order, decided: Plan, limits: Limits
 ) -> VideoRecord:
+    caller, request, video_id = order.caller, order.request, order.video_id
     chosen, at = decided.candidates[0], now()
     held = max(to_micro_usd(candidate.estimate_usd) for candidate in decided.candidates)
     row: dict[str, Any] = {
@@ -198,7 +206,7 @@ def _insert(
         "request": request.model_dump(mode="json"),
         "plan": decided.model_dump(mode="json"),
         "mode": request.mode,
-        "tier": tier,
+        "tier": order.tier,
         "model": chosen.model,
         "size": chosen.output.size,
         "clip_ms": clip_ms(chosen.output),
@@ -208,10 +216,11 @@ def _insert(
         "created_day": at.date(),
         "deadline_at": at + timedelta(seconds=request.deadline or resources.settings.default_deadline_s),
         "traceparent": traceparent(),
-        "remixed_from": remixed_from,
+        "remixed_from": order.remixed_from,
         "notes": [note.model_dump() for note in (*decided.notes, *chosen.notes)],
     }
     connection.execute(videos.insert(), row)
+    parked = limits.max_active is not None and park_if_full(connection, caller.tenant_id, video_id)
     way = resolve(resources, chosen, request)
     attempt_id = plan_attempt(
         connection,
@@ -220,7 +229,7 @@ def _insert(
         tenant_id=caller.tenant_id,
         video_id=video_id,
         number=1,
-        parked=park_if_full(connection, caller.tenant_id, video_id),
+        parked=parked,
     )
     hold(connection, Parties(tenant_id=caller.tenant_id, video_id=video_id, attempt_id=attempt_id), held)
     add_first_event(connection, video_id, "video.queued", model=chosen.model, adapter=chosen.adapter)

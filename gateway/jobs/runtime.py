@@ -34,6 +34,9 @@ from gateway.registry import Registry, load_registry
 from gateway.settings import Settings, SettingsError
 from gateway.spec import Device, LocalAdapter, PluginContext, RemoteAdapter
 
+SLOT_CONNECTIONS = 2
+"""On Postgres, of the process of one slot: one job, and the engine's own looking about."""
+
 log = logging.getLogger(__name__)
 
 
@@ -78,7 +81,8 @@ class Runtime(Resources):
         which it was not handed.
         """
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts and images are private
-        db = Database(settings.database_url, settings.database_connections)
+        connections = settings.database_connections if supervisor is None else SLOT_CONNECTIONS
+        db = Database(settings.database_url, connections)
         upgrade(db)
         migrate_engine(db.url)
         presence = Presence(db, settings.run_dir)

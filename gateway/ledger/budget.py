@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from gateway.db.tables import ledger_entries, tenants, videos
 
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a tenant may spend in a month, and how many of its videos may be under way; None: no limit."""

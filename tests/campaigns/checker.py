@@ -308,9 +308,9 @@ def _keys(videos: Mapping[str, Row], keys: Sequence[Row], told: Sequence[Told]) 
         if row["video_id"] in videos and videos[row["video_id"]]["tenant_id"] != row["tenant_id"]:
             yield Violation(KEY, row["video_id"], "its key is another tenant's")
     for job in told:
-        row = owners.get((job.tenant_id, job.key))
-        if row is None or row["video_id"] != job.video_id:
-            yield Violation(KEY, job.video_id, f"{job.key} leads to {row and row['video_id']}")
+        owned = owners.get((job.tenant_id, job.key), {}).get("video_id")
+        if owned != job.video_id:
+            yield Violation(KEY, job.video_id, f"{job.key} leads to {owned}")
         if job.again is not None and job.again != job.video_id:
             yield Violation(KEY, job.video_id, f"the repeated create was answered with {job.again}")
 

@@ -96,13 +96,14 @@ class Campaign:
         kinds: Sequence[Kind] = ECHO,
         clients: int = CLIENTS,
         more_ends: frozenset[str] = frozenset(),
+        at: str = "",
     ) -> None:
         """One gateway, its clients and its nemesis, from first start to verdict."""
         if self._only not in name:
             return
         begun = time.monotonic()
         seed = f"{self._seed} {name}"
-        folder = self._folder / name.replace(" ", "-").replace(",", "")
+        folder = self._folder / (at or name.replace(" ", "-").replace(",", ""))
         deployment = make(folder)
         load: Load | None = None
         try:
@@ -161,37 +162,26 @@ class Campaign:
 
     def on_sqlite(self) -> None:
         """One ``reelgate serve`` with two slots."""
-        size, say = self._size, _say
         config = {**ECHO_ONLY, "pools": {"cpu": {"devices": ["cpu", "cpu"], "hourly_usd": "0.10"}}}
         make = partial(Deployment, config=config)
         self.phase("SQLite, named points", make, self._points)
         self.phase("SQLite, random kills", make, self._random)
         with nemesis.small_disk(self._folder / "disk", megabytes=64) as mounted:
             if mounted:
-                disk = self._folder / "disk"
-                fill = lambda on, _load, dice: nemesis.full_disk(on, disk, size.fills, dice, say) or ()  # noqa: E731  # one use
-                self.phase(
-                    "SQLite, full disk",
-                    lambda _folder: make(disk / "gateway"),
-                    fill,
-                    more_ends=NO_SPACE,
-                )
+                self.phase("SQLite, full disk", make, self._disk, at="disk/gateway", more_ends=NO_SPACE)
             else:
                 self.skip("SQLite, full disk", "a small file system cannot be mounted here")
         self.phase("SQLite, tiny Wan", partial(Deployment, config=WITH_WAN), self._wan, kinds=WAN, clients=2)
 
     def on_postgres(self, postgres: Postgres) -> None:
         """An API process and three workers of one slot each."""
-        size, say = self._size, _say
         config = {**ECHO_ONLY, "pools": {"cpu": {"devices": ["cpu"] * 3, "hourly_usd": "0.10"}}}
         apart = partial(OnPostgres, config=config, postgres=postgres, apart=True)
         together = partial(OnPostgres, config=config, postgres=postgres, apart=False)
         self.phase("Postgres, named points", together, self._points, bounded=True)
         self.phase("Postgres, random kills", apart, self._random, bounded=True)
-        stopped = lambda on, _load, dice: nemesis.stopped_past_the_lease(on, size.zombies, dice, say) or ()  # noqa: E731  # one use
-        self.phase("Postgres, workers stopped", apart, stopped, bounded=True)
-        restart = lambda on, _load, dice: nemesis.database_stopped(on, postgres, size.stops, dice, say) or ()  # noqa: E731  # one use
-        self.phase("Postgres, stopped immediately", together, restart)
+        self.phase("Postgres, workers stopped", apart, self._zombies, bounded=True)
+        self.phase("Postgres, stopped immediately", together, partial(self._restarts, postgres))
         wan = partial(OnPostgres, config=WITH_WAN, postgres=postgres, apart=False, workers=1)
         self.phase("Postgres, tiny Wan", wan, self._wan, kinds=WAN, clients=2)
 
@@ -206,6 +196,20 @@ class Campaign:
     def _wan(self, deployment: Deployment, load: Load, dice: random.Random) -> Sequence[str]:
         size = self._size
         nemesis.at_random(deployment, load, size.wan_kills, size.wan_jobs, dice, _say, 8 * size.gap_s)
+        return ()
+
+    def _disk(self, deployment: Deployment, load: Load, dice: random.Random) -> Sequence[str]:
+        nemesis.full_disk(deployment, self._folder / "disk", self._size.fills, dice, _say)
+        return ()
+
+    def _zombies(self, deployment: Deployment, load: Load, dice: random.Random) -> Sequence[str]:
+        nemesis.stopped_past_the_lease(deployment, self._size.zombies, dice, _say)
+        return ()
+
+    def _restarts(
+        self, postgres: Postgres, deployment: Deployment, load: Load, dice: random.Random
+    ) -> Sequence[str]:
+        nemesis.database_stopped(deployment, postgres, self._size.stops, dice, _say)
         return ()
 
     def _add(self, result: Result) -> None:

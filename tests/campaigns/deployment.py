@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+from typing_extensions import override
 
 from .checker import Read, postgres_reader, sqlite_reader
 from .machine import family, free_port
@@ -240,25 +241,30 @@ class OnPostgres(Deployment):
         super().__init__(folder, config)
 
     @property
+    @override
     def store(self) -> Path:
         """The folder of the object store."""
         return self.folder / "store" if self._apart else super().store
 
     @property
+    @override
     def bill(self) -> Path:
         """The imitated provider's own record."""
         return self.folder / "bill.jsonl" if self._apart else super().bill
 
     @property
+    @override
     def read(self) -> Read:
         """Plain SQL on the database."""
         return postgres_reader(self.postgres.url(self._database))
 
+    @override
     def write(self, sql: str) -> None:
         """One statement, committed."""
         with psycopg.connect(self.postgres.url(self._database), connect_timeout=5) as connection:
             connection.execute(sql.encode())
 
+    @override
     def _children(self) -> None:
         serve = ["serve", "--role", "api", "--json", "--port", str(self.port)]
         serve += ["--data-dir", str(self.data_dir)]
@@ -271,11 +277,13 @@ class OnPostgres(Deployment):
             log = self.folder / f"worker{number}.log"
             self.children.append(Child("worker", work, log, self._environment()))
 
+    @override
     def _prepare(self, data_dir: Path) -> None:
         super()._prepare(data_dir)
         if self._apart:  # as a network file system would be mounted
             (data_dir / "store").symlink_to(self.folder / "store")
 
+    @override
     def _environment(self) -> dict[str, str]:
         url = self.postgres.url(self._database).replace("postgresql://", "postgresql+psycopg://")
         return super()._environment() | {"REELGATE_DATABASE_URL": url}

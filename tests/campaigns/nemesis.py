@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psycopg
 
-from .deployment import Deployment, OnPostgres
+from .deployment import Deployment
 from .load import Load
 from .machine import family
 from .points import ON_EXPIRY, ON_TERMINATION, Point
@@ -118,7 +118,7 @@ def stopped_past_the_lease(deployment: Deployment, times: int, dice: random.Rand
 
 
 def database_stopped(
-    deployment: OnPostgres, postgres: Postgres, times: int, dice: random.Random, say: Say
+    deployment: Deployment, postgres: Postgres, times: int, dice: random.Random, say: Say
 ) -> None:
     """Stop Postgres at once and start it again, and every third time kill a process meanwhile."""
     for number in range(1, times + 1):

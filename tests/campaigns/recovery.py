@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from typing_extensions import override
 
 from .deployment import Deployment, OnPostgres
 from .machine import executor_of, state
@@ -46,6 +47,7 @@ class Recovery(threading.Thread):
         self._orphans: dict[str, Orphan] = {}
         self._over = threading.Event()
 
+    @override
     def run(self) -> None:
         """Look until told to stop; a database that does not answer is asked again."""
         while not self._over.wait(LOOK_EVERY_S):

@@ -254,7 +254,7 @@ def test_a_look_that_takes_long_keeps_its_row_from_other_watchers(
 
     first, renewed = world.runtime.io.run(rounds())
     assert now() < first < renewed <= now() + watch_module.LEASE, (
-        "a watcher that dies holds nothing up for long"
+        "one that dies holds nothing up for long"
     )
     assert world.attempt(attempt.video_id).next_poll_at < first, "what the look brought stands"
 

@@ -26,7 +26,7 @@ from tests.campaigns.checker import (
 
 from .conftest import ENTRY, LOCAL, REMOTE, Gateway, clip
 
-Fault = Callable[[Gateway], None]
+Fault = Callable[[Gateway], object]
 
 
 def test_a_gateway_that_kept_every_promise_is_clean(gateway: Gateway) -> None:

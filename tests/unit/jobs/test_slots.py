@@ -40,7 +40,9 @@ from gateway.jobs import slots
 from gateway.settings import load_settings
 from gateway.spec import Device
 slots.RESTART_AFTER_S = 0.05
-settings = load_settings(Path(sys.argv[1]), enabled_plugins=("echo", "policies"))
+settings = load_settings(
+    Path(sys.argv[1]), database_url=sys.argv[2], enabled_plugins=("echo", "policies")
+)
 slot = slots.SlotProcess(settings, Device(pool="cpu", slot=0, kind="cpu"), "keeper")
 slot.start()
 tick, seen = threading.Event(), None
@@ -211,7 +213,7 @@ def test_a_worker_that_ends_before_it_has_its_settings_is_started_again(
 
 
 def test_a_real_worker_is_recovered_by_its_successor_and_ends_with_its_parent(
-    spawn: Spawn, tmp_path: Path
+    spawn: Spawn, tmp_path: Path, database_url: str
 ) -> None:
     run_dir = tmp_path / "run"
 
@@ -223,7 +225,7 @@ def test_a_real_worker_is_recovered_by_its_successor_and_ends_with_its_parent(
                 dead.add(f"{lock.name}.lock")
         return [path for path in run_dir.glob("ex-*.lock") if path.name not in dead]
 
-    keeper = spawn(KEEPER, tmp_path)
+    keeper = spawn(KEEPER, tmp_path, database_url)
     assert keeper.stdout is not None
     worker = int(keeper.stdout.readline())
     until(living)
