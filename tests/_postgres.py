@@ -1,8 +1,8 @@
 """A Postgres server for as long as its standard input is open; run as a process of its own.
 
-Prints the folder of its socket once it takes connections. At the end of its input, which is also how the death
-of the process that started it shows, the server is stopped and everything of it removed. It listens on no
-port. Nothing is synced to disk: this server is for tests that end before the machine does.
+Prints the folder of its socket once it takes connections. At the end of its input, which is also how the
+death of the process that started it shows, the server is stopped and everything of it removed. It listens on
+no port. Nothing is synced to disk: this server is for tests that end before the machine does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OPTIONS = {
     "timezone": "Asia/Tokyo",  # not UTC, so that a time that depends on the server's zone is seen
 }
 
-Run = partial[subprocess.CompletedProcess[bytes]]
+Run = partial[subprocess.CompletedProcess[str]]
 
 
 def serve(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
@@ -283,6 +283,7 @@ HANDLERS: dict[type[Exception], Callable[[Any, Request], ApiError]] = {
     AcceptUnknown: _accept_unknown,
     OperationalError: _database,
     InterfaceError: _database,
+    InternalError: _database,
     PoolTimeout: _database,
     RequestValidationError: _invalid_request,
     HTTPException: _http,

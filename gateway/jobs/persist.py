@@ -17,8 +17,16 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-DATABASE_FAILURES = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
-"""What the database raises when it, or the way to it, fails for a while; TimeoutError is the pool's."""
+DATABASE_FAILURES = (
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.InternalError,
+    sa.exc.TimeoutError,
+)
+"""What the database raises when it, or the way to it, fails for a while; TimeoutError is the pool's.
+
+InternalError: Postgres is read-only for the time of a failover, or ended a transaction that stood still.
+"""
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 20.0

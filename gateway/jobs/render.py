@@ -18,7 +18,7 @@ from gateway.jobs.persist import persist
 from gateway.jobs.resources import Resources
 from gateway.jobs.shares import leave_queue
 from gateway.jobs.work import Gone, build_job
-from gateway.media import StoreError, store_errors
+from gateway.media import StoreError, of_full_disk, store_errors
 from gateway.observe.steps import step
 from gateway.spec import (
     Asset,
@@ -248,7 +248,7 @@ def _failed(resources: Resources, row: sa.Row[Any], claim: Claim, error: Excepti
 def _outcome(error: Exception) -> Failed:
     if isinstance(error, Gone):
         return error.outcome
-    if isinstance(error, StoreError):
+    if isinstance(error, StoreError) or of_full_disk(error):
         return Failed(
             code="storage_unavailable",
             message="The gateway could not store the video: its storage is full or failing. You were not"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from gateway.media._decode import BrokenVideo, Limits
 from gateway.media._shelf import Entry, Stored
-from gateway.media.errors import BadKey, KeyTaken, Missing, StoreError, StoreFull, store_errors
+from gateway.media.errors import (
+    BadKey,
+    KeyTaken,
+    Missing,
+    StoreError,
+    StoreFull,
+    of_full_disk,
+    store_errors,
+)
 from gateway.media.fetch import MAX_RESULT_BYTES, fetch_result
 from gateway.media.images import (
     MAX_IMAGE_BYTES,
@@ -43,6 +51,7 @@ __all__ = [
     "open_store",
     "probe",
     "spritesheet",
+    "of_full_disk",
     "store_errors",
     "thumbnail",
 ]

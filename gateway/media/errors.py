@@ -57,6 +57,15 @@ def not_whole(key: str, detail: str) -> StoreError:
     )
 
 
+def of_full_disk(error: BaseException | None) -> bool:
+    """True if this, or what caused it, is the operating system's word that there is no room."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 @contextmanager
 def store_errors(where: Path) -> Iterator[None]:
     """Turn the operating system's errors while writing under ``where`` into StoreFull and StoreError."""

@@ -36,7 +36,7 @@ AT_ONCE = 4
 
 ECHO_ONLY = {"enabled_plugins": ["echo", "policies"], "drain_s": 0.3}
 WITH_WAN = {"enabled_plugins": ["policies", "wan_local"]}
-NO_SPACE = frozenset({"failed storage_unavailable"})
+NO_SPACE = frozenset({"failed storage_unavailable", "failed render_failed"})
 
 QUICK_POINTS = ("accept.unanswered", "submit.taken", "render.stored", "settle.uncommitted", "store.staged")
 
@@ -265,6 +265,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few minutes instead of forty")
     parser.add_argument("--database", choices=("both", "sqlite", "postgres"), default="both")
     parser.add_argument("--phase", default="", help="only phases whose name contains this")
+    parser.add_argument("--point", default="", help="only named points whose name contains this")
     parser.add_argument("--kills", type=int, help="random kills per database")
     parser.add_argument("--jobs", type=int, help="jobs of the random kills per database")
     parser.add_argument("--out", type=Path, default=Path("build/campaign-crash.json"))
@@ -276,7 +277,8 @@ def main() -> int:
     """Run the campaign; 0 if every promise was kept."""
     asked = _arguments()
     size = QUICK if asked.quick else FULL
-    size = replace(size, kills=asked.kills or size.kills, jobs=asked.jobs or size.jobs)
+    points = tuple(point for point in size.points if asked.point in point.name)
+    size = replace(size, points=points, kills=asked.kills or size.kills, jobs=asked.jobs or size.jobs)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running
     print(f"seed {asked.seed}   (SEED={asked.seed} replays it)")
     print(heading(), flush=True)

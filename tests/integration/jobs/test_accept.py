@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from gateway.db import now
 from gateway.db.tables import events, idempotency_keys, videos
 from gateway.jobs.accept import accept, dry_run
 from gateway.jobs.errors import (
+    AcceptUnknown,
     IdempotencyInFlight,
     IdempotencyMismatch,
     OverBudget,
@@ -115,23 +118,57 @@ def test_the_budget_of_the_month_is_never_overdrawn(make_world: Callable[..., Wo
     assert world.accept(seconds="1")
 
 
-def test_parallel_creates_cannot_share_the_last_of_the_budget(make_world: Callable[..., World]) -> None:
-    world = make_world(budget=60_000)
-    outcomes: list[str] = []
+def test_of_200_parallel_creates_a_budget_for_10_takes_10(make_world: Callable[..., World]) -> None:
+    world = make_world(budget=100_000)
 
-    def create() -> None:
+    def create(_: int) -> str:
         try:
-            world.accept(seconds="2")
-            outcomes.append("accepted")
+            world.accept(seconds="1")
         except OverBudget:
-            outcomes.append("refused")
+            return "refused"
+        return "accepted"
 
-    threads = [threading.Thread(target=create) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == ["accepted"] * 3 + ["refused"] * 5
+    with ThreadPoolExecutor(20) as pool:
+        outcomes = list(pool.map(create, range(200)))
+    assert (outcomes.count("accepted"), outcomes.count("refused")) == (10, 190)
+    assert world.problems() == []
+
+
+def test_creates_of_a_tenant_without_a_budget_do_not_wait_for_each_other(world: World) -> None:
+    if world.runtime.db.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    during: list[str] = []
+
+    def reply_while_another_is_accepted(record: Any) -> dict[str, Any]:
+        with ThreadPoolExecutor(1) as pool:
+            during.append(pool.submit(world.accept).result(timeout=10))
+        return _reply(record)
+
+    accept(world.runtime, world.caller, ASK, {}, reply=reply_while_another_is_accepted)
+    assert len(during) == 1
+
+
+def test_the_reply_to_a_create_is_what_a_read_then_finds(world: World) -> None:
+    replies: list[Any] = []
+
+    def reply(record: Any) -> dict[str, Any]:
+        replies.append(record)
+        return _reply(record)
+
+    ask = ASK.model_copy(update={"prompt": '日本 \\ "quoted" 🎈', "seed": 7, "mode": "preview"})
+    video_id = accept(world.runtime, world.caller, ask, {}, reply=reply).reply["id"]
+    found = world.video(video_id)
+    (attempt,) = found.attempts
+    assert replies == [replace(found, attempts=(replace(attempt, pool=None, priority=0),))]
+
+
+def test_an_estimated_time_of_many_weeks_can_be_read(world: World) -> None:
+    video_id = world.accept()
+    plan = Plan.model_validate(_stored(world, video_id).plan)
+    assert plan.chosen is not None
+    slow = plan.model_copy(update={"chosen": plan.chosen.model_copy(update={"eta_ms": 2**40})})
+    world.update_video(video_id, plan=slow.model_dump(mode="json"))
+    assert world.video(video_id).decision.eta_ms == 2**40
 
 
 def test_a_screen_refuses_a_prompt(world: World) -> None:
@@ -184,11 +221,34 @@ def test_a_key_in_flight_is_refused(world: World) -> None:
     assert _count(world, videos) == 1
 
 
+IMAGE = InputImage(
+    role="first_frame", key="ab12", sha256="ab12", media_type="image/png", width=64, height=64, bytes=3
+)
+
+
+def test_an_accept_that_may_have_happened_keeps_its_images(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = sa.engine.RootTransaction.commit
+
+    def commit_and_lose_the_connection(transaction: sa.engine.RootTransaction) -> None:
+        really(transaction)
+        raise sa.exc.OperationalError("COMMIT", None, ConnectionError("the server closed the connection"))
+
+    request = ASK.model_copy(update={"images": (IMAGE,)})
+    key = Idempotency(key="order-1", fingerprint="aa")
+    ask = partial(accept, world.runtime, world.caller, request, {"ab12": b"png"}, reply=_reply)
+    with monkeypatch.context() as patched:
+        patched.setattr(sa.engine.RootTransaction, "commit", commit_and_lose_the_connection)
+        with pytest.raises(AcceptUnknown) as unknown:
+            ask(idempotency=key)
+    assert world.runtime.store.read(f"inputs/{unknown.value.video_id}/0.png") == b"png"
+    again = ask(idempotency=key)
+    assert (again.replayed, again.reply["id"]) == (True, unknown.value.video_id)
+
+
 def test_input_images_lie_under_the_videos_own_key_and_go_with_a_refusal(world: World) -> None:
-    image = InputImage(
-        role="first_frame", key="ab12", sha256="ab12", media_type="image/png", width=64, height=64, bytes=3
-    )
-    request = ASK.model_copy(update={"images": (image,)})
+    request = ASK.model_copy(update={"images": (IMAGE,)})
     reply = accept(world.runtime, world.caller, request, {"ab12": b"png"}, reply=_reply).reply
     stored = VideoRequest.model_validate(_stored(world, reply["id"]).request).images[0]
     assert stored.key == f"inputs/{reply['id']}/0.png"

@@ -1,4 +1,4 @@
-"""Fifty processes fit a Postgres of two hundred connections: what one takes is bounded, the engine's share too."""
+"""Fifty processes fit a Postgres of two hundred connections: what one takes is bounded, and ends in time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from gateway.db import Database
 from gateway.db.keys import Caller, create_key, create_tenant, verify_key
 from gateway.db.tables import videos
 from gateway.jobs.accept import accept
@@ -67,3 +68,14 @@ def test_a_busy_process_takes_no_more_connections_than_it_may(settings: Settings
     replicas, workers, slots = 2, 2, 46
     each = settings.database_connections
     assert replicas * each + workers * (each + 1) + slots * (SLOT_CONNECTIONS + 1) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("statement_timeout", "30s"), ("lock_timeout", "10s"), ("idle_in_transaction_session_timeout", "1min")],
+)
+def test_nothing_waits_for_ever(settings: Settings, name: str, value: str) -> None:
+    db = Database(settings.database_url)
+    with db.read() as connection:
+        assert connection.exec_driver_sql(f"SHOW {name}").scalar_one() == value
+    db.close()

@@ -59,7 +59,7 @@ def test_whoever_comes_first_the_books_are_closed_once(crowded: World, end: Any)
         attempt_id = crowded.attempt(video_id).id
         submit(crowded.runtime, attempt_id)
         look = partial(observe, crowded.runtime, attempt_id)
-        acts = [
+        acts: list[Callable[[], Any]] = [
             partial(look, Running(progress=dice.randrange(1, 50))),
             partial(look, Running(progress=dice.randrange(50, 99))),
             partial(look, end),

@@ -67,6 +67,7 @@ def test_a_database_that_fails_for_a_moment_does_not_end_a_workflow(
     failures = [
         sa.exc.OperationalError("UPDATE", {}, Exception("database is locked")),
         sa.exc.InterfaceError("SELECT", {}, Exception("connection already closed")),
+        sa.exc.InternalError("UPDATE", {}, Exception("read-only transaction")),
         sa.exc.TimeoutError("the pool is empty"),
     ]
     runs: list[str] = []
@@ -82,7 +83,7 @@ def test_a_database_that_fails_for_a_moment_does_not_end_a_workflow(
         _until(lambda: _statuses(world) == ["SUCCESS"])
     finally:
         executor.stop()
-    assert runs == ["att_1"] * 4
+    assert runs == ["att_1"] * 5
 
 
 def test_a_workflow_that_waits_for_the_database_when_its_process_ends_is_left_to_others(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -36,6 +37,7 @@ from gateway.spec import (
     Device,
     Job,
     Queued,
+    RenderError,
     Running,
     Stopped,
     Succeeded,
@@ -253,9 +255,7 @@ def test_a_look_that_takes_long_keeps_its_row_from_other_watchers(
         return first, renewed
 
     first, renewed = world.runtime.io.run(rounds())
-    assert now() < first < renewed <= now() + watch_module.LEASE, (
-        "one that dies holds nothing up for long"
-    )
+    assert now() < first < renewed <= now() + watch_module.LEASE, "one that dies holds nothing up for long"
     assert world.attempt(attempt.video_id).next_poll_at < first, "what the look brought stands"
 
 
@@ -532,6 +532,23 @@ def test_a_full_store_is_not_a_reason_to_pay_for_another_way(
         raise StoreFull("no space left")
 
     monkeypatch.setattr(keyed.runtime.store, "put", full)
+    video_id = _local(keyed)
+    render(keyed.runtime, keyed.attempt(video_id).id, SLOT)
+    settle(keyed.runtime, keyed.attempt(video_id).id)
+    video = keyed.video(video_id)
+    assert (video.status, video.error_code, len(video.attempts)) == ("failed", "storage_unavailable", 1)
+
+
+def test_a_disk_that_fills_under_the_adapters_own_hands_is_the_storages_fault(
+    keyed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_room(*_: Any) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RenderError("the clip could not be written") from error
+
+    monkeypatch.setattr(keyed.runtime.registry.adapters["echo"], "render", out_of_room)
     video_id = _local(keyed)
     render(keyed.runtime, keyed.attempt(video_id).id, SLOT)
     settle(keyed.runtime, keyed.attempt(video_id).id)

@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 
 from gateway.api import models
 from gateway.api.app import PUBLIC_ROUTES, create_app, unguarded_routes
+from gateway.api.auth import KEPT_S, Callers
 from gateway.db import Database
-from gateway.db.keys import create_key, create_tenant, revoke_key
+from gateway.db.keys import Caller, create_key, create_tenant, revoke_key
 from gateway.db.tables import metadata
 
 PEPPER = b"pepper"
@@ -101,6 +102,44 @@ def test_keys_open_and_one_answer_covers_every_wrong_one(runtime: Any, client: T
         )
     }
     assert len(answers) == 1
+
+
+def test_a_key_is_looked_up_once_a_second_and_a_revoked_one_is_refused_after_that(
+    runtime: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    client.app.state.callers = Callers(lambda: clock[0])  # type: ignore[attr-defined]  # typed as any ASGI app
+    with runtime.db.write() as connection:
+        key = create_key(connection, PEPPER, create_tenant(connection, "one", "basic"), name="key")
+
+    def status() -> int:
+        return client.get("/v1/videos", headers={"authorization": f"Bearer {key.secret}"}).status_code
+
+    assert status() == 200
+    with runtime.db.write() as connection:
+        revoke_key(connection, key.id)
+    clock[0] += KEPT_S - 0.001
+    assert status() == 200
+    clock[0] += 0.001
+    assert status() == 401
+    assert status() == 401
+
+
+def test_a_known_key_opens_nothing_for_one_like_it(runtime: Any, client: TestClient) -> None:
+    with runtime.db.write() as connection:
+        secret = create_key(connection, PEPPER, create_tenant(connection, "one", "basic"), name="key").secret
+    for sent, status in ((secret, 200), (secret + "x", 401), (secret[:-1], 401), (secret, 200)):
+        assert client.get("/v1/videos", headers={"authorization": f"Bearer {sent}"}).status_code == status
+
+
+def test_no_more_callers_are_kept_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.api.auth.MOST_KEPT", 2)
+    callers = Callers()
+    caller = Caller(tenant_id="ten_1", tenant="one", tier="basic", key_id="key_1", admin=False)
+    for secret in ("a", "b", "c"):
+        callers.keep(secret, caller)
+    assert callers.get("c") == caller
+    assert callers.get("a") is None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.api.errors import HANDLERS, ApiError, plan_refused
@@ -77,6 +77,13 @@ def told(error: Exception, headers: dict[str, str] | None = None) -> ApiError:
             "database_unavailable",
             "server_error",
             "Send the request again",
+        ),
+        (
+            InternalError("INSERT secret", {}, Exception("cannot execute INSERT in a read-only transaction")),
+            503,
+            "database_unavailable",
+            "server_error",
+            "nothing was created or charged",
         ),
         (
             PoolTimeout("QueuePool limit reached"),

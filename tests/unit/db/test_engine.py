@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from gateway.db import Database, now
+from gateway.db import CommitUnknown, Database, now
+from gateway.db.engine import PING_AFTER_S, Turns
 from gateway.db.keys import create_tenant
 from gateway.db.tables import api_keys, tenants
+from gateway.jobs.persist import DATABASE_FAILURES
 
 
 def _names(db: Database) -> list[str]:
@@ -57,7 +63,8 @@ def test_a_row_of_nobody_is_refused(db: Database) -> None:
 
 
 def test_two_transactions_that_read_and_then_write_follow_each_other(sqlite_db: Database) -> None:
-    """On SQLite. With a plain BEGIN both would read first, and the second to write would be refused as stale; Postgres locks rows."""
+    """On SQLite. With a plain BEGIN both would read first, and the second to write would be refused as stale.
+    (On Postgres, who decides by what is read locks its row: tests/integration/jobs/test_contention.py.)"""
     both_have_read = threading.Barrier(2)
     with sqlite_db.write() as connection:
         tenant = create_tenant(connection, "acme", "basic", 0)
@@ -90,3 +97,83 @@ def test_times_come_back_aware_in_utc_and_mean_the_same_moment(db: Database, hou
     assert found == moment
     assert found.tzinfo is UTC
     assert len(same) == 1
+
+
+def _commit_fails(db: Database, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """The database takes the block's statements, and its commit fails like this."""
+
+    def commit(_: object) -> None:
+        raise sa.exc.OperationalError("COMMIT", None, error)
+
+    monkeypatch.setattr(sa.engine.RootTransaction, "commit", commit)
+    with db.write() as connection:
+        create_tenant(connection, "acme", "basic")
+
+
+def test_whoever_loses_the_database_in_its_commit_is_told_that_nobody_knows(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CommitUnknown, match="connection lost"):
+        _commit_fails(db, monkeypatch, ConnectionError("connection lost"))
+
+
+def test_a_full_disk_certainly_commits_nothing(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorname = "SQLITE_FULL"
+    with pytest.raises(sa.exc.OperationalError) as raised:
+        _commit_fails(db, monkeypatch, full)
+    assert not isinstance(raised.value, CommitUnknown)
+
+
+def test_a_connection_that_died_while_idle_is_replaced(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    if db.is_sqlite:
+        pytest.skip("SQLite has no server to lose")
+    with db.read() as connection:
+        dead = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        killer = Database(db.url.render_as_string(hide_password=False))
+    with killer.read() as connection:
+        connection.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": dead})
+    killer.close()
+    clock = time.monotonic()
+    monkeypatch.setattr("gateway.db.engine.time.monotonic", lambda: clock + PING_AFTER_S + 1)
+    assert _names(db) == []
+
+
+def test_turns_are_taken_in_the_order_of_asking() -> None:
+    turns, order = Turns(), list[int]()
+
+    def ask(number: int) -> None:
+        with turns.take(10):
+            order.append(number)
+
+    with ThreadPoolExecutor(4) as pool, turns.take(10):
+        for number in range(4):
+            pool.submit(ask, number)
+            while len(turns._waiting) <= number:
+                time.sleep(0.001)
+    assert order == [0, 1, 2, 3]
+
+
+def test_who_waits_too_long_for_a_turn_goes_on_and_takes_none_away() -> None:
+    turns = Turns()
+    with turns.take(10):
+        with turns.take(0):
+            pass
+        assert turns._taken
+    with turns.take(0):
+        assert turns._taken
+    assert not turns._taken
+
+
+def test_what_postgres_raises_while_it_cannot_write_is_known_as_a_failure_that_passes(postgres: Any) -> None:
+    with postgres.new() as url, closing(Database(url)) as db:
+        with pytest.raises(DATABASE_FAILURES), db.write() as connection:
+            connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+            create_tenant(connection, "acme", "basic")
+        with pytest.raises(DATABASE_FAILURES), db.read() as connection:
+            connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        with pytest.raises(DATABASE_FAILURES), db.write() as first, db.write() as second:
+            first.execute(sa.text("SELECT pg_advisory_xact_lock(1)"))
+            second.execute(sa.text("SET LOCAL lock_timeout = 1"))
+            second.execute(sa.text("SELECT pg_advisory_xact_lock(1)"))
+        assert _names(db) == []

@@ -56,7 +56,8 @@ class Desk:
         schema = "" if self.db.is_sqlite else "dbos."
         query = sa.text(
             "SELECT s.workflow_uuid, s.status, s.name, s.queue_name, s.application_version, i.inputs"
-            f" FROM {schema}workflow_status s JOIN {schema}workflow_input i ON i.workflow_uuid = s.workflow_uuid"
+            f" FROM {schema}workflow_status s JOIN {schema}workflow_input i"
+            " ON i.workflow_uuid = s.workflow_uuid"
         )
         with self.db.read() as connection:
             return list(connection.execute(query))
