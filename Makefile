@@ -15,7 +15,7 @@ WORKERS ?= 2
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench campaign-crash clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -23,6 +23,7 @@ help: ## list the targets
 	@echo "make test    set up, then run the tests (WORKERS=$(WORKERS) processes)"
 	@echo "make lint    set up, then ruff, mypy and the import contracts"
 	@echo "make bench   set up, then the benchmarks"
+	@echo "make campaign-crash   set up, then kill it everywhere (forty minutes; SEED=<n> replays, QUICK=1: three)"
 	@echo "make clean   remove all that these targets made, $(VENV) too"
 	@echo
 	@echo "PYTHON=$(PYTHON) makes $(VENV); TORCH_INDEX=<url> names the package index that torch comes from"
@@ -45,6 +46,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+campaign-crash: $(STAMP)
+	@$(BIN)/python -m tests.campaigns.crash $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick)
 
 clean:
 	@echo "== removing $(VENV), build output, caches and demo-out"

@@ -70,6 +70,7 @@ class GatewayPart(_Reply):
     charge_usd: str | None
     eta_ms: int | None
     queue_place: int | None
+    parked: bool
     latency: dict[str, int | None]
     notes: list[dict[str, str]]
     attempts: list[AttemptSummary]
@@ -168,6 +169,7 @@ def _gateway_part(record: VideoRecord, queue_place: int | None) -> dict[str, Any
         "charge_usd": None if charge is None else usd_text(charge),
         "eta_ms": decision.eta_ms,
         "queue_place": queue_place,
+        "parked": record.parked and not record.terminal,
         "latency": dict(last.latency) if last else dict.fromkeys(LATENCY_PARTS),
         "notes": [dict(note) for note in record.notes],
         "attempts": [_attempt(attempt) for attempt in record.attempts],

@@ -233,4 +233,4 @@ def _insert(
     )
     hold(connection, Parties(tenant_id=caller.tenant_id, video_id=video_id, attempt_id=attempt_id), held)
     add_first_event(connection, video_id, "video.queued", model=chosen.model, adapter=chosen.adapter)
-    return accepted_video(row, decided, attempt_id)
+    return accepted_video({**row, "parked": parked}, decided, attempt_id)

@@ -92,6 +92,7 @@ class VideoRecord:
     created_at: datetime
     completed_at: datetime | None
     expires_at: datetime | None
+    parked: bool
     remixed_from: str | None
     error_code: str | None
     error_message: str | None

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
+from gateway.db.leases import slots_alive
 from gateway.db.tables import attempts
 from gateway.registry import Registry
 from gateway.routing.facts import AdapterFacts, Facts, PoolFacts, Timing
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 Timings = Mapping[tuple[str, str, str], Timing]
 JobCounts = Mapping[tuple[str, str], int]
 """By pool and state."""
+
+SlotCounts = Mapping[str, int]
+"""By pool."""
 
 UnreadyWays = Mapping[tuple[str, str], Unready]
 Value = TypeVar("Value")
@@ -60,6 +64,7 @@ class TimingCache:
         self._timings = _Kept[Timings](FRESH_S)
         self._jobs = _Kept[JobCounts](JOBS_FRESH_S)
         self._unready = _Kept[UnreadyWays](READY_FRESH_S)
+        self._slots = _Kept[SlotCounts](FRESH_S)
 
     def timings(self, connection: sa.Connection) -> Timings:
         """How long renders took, at most ``FRESH_S`` seconds ago."""
@@ -68,6 +73,12 @@ class TimingCache:
     def jobs(self, connection: sa.Connection) -> JobCounts:
         """How many jobs waited and ran, at most ``JOBS_FRESH_S`` seconds ago."""
         return self._jobs.get(lambda: read_jobs(connection))
+
+    def slots(self, connection: sa.Connection) -> SlotCounts:
+        """Slots with a living worker, at most ``FRESH_S`` seconds ago; empty on SQLite, where none says."""
+        if connection.dialect.name == "sqlite":
+            return {}
+        return self._slots.get(lambda: slots_alive(connection))
 
     def unready(self, registry: Registry) -> UnreadyWays:
         """What could not run, at most ``READY_FRESH_S`` seconds ago."""
@@ -126,7 +137,7 @@ def gather(
         policy_options=settings.policies.get(settings.policy, {}),
         tier=tier,
         tiers=settings.tiers,
-        pools=_pools(timings.jobs(connection), settings),
+        pools=_pools(timings.jobs(connection), timings.slots(connection), settings),
         unready=timings.unready(registry),
         timings=timings.timings(connection),
         budget_left_micro_usd=budget_left_micro_usd,
@@ -139,10 +150,10 @@ def _adapter_facts(adapter: LocalAdapter | RemoteAdapter) -> AdapterFacts:
     return AdapterFacts(kind="remote", account=adapter.accounts[0])
 
 
-def _pools(counts: JobCounts, settings: Settings) -> dict[str, PoolFacts]:
+def _pools(counts: JobCounts, alive: SlotCounts, settings: Settings) -> dict[str, PoolFacts]:
     return {
         name: PoolFacts(
-            slots=len(pool.devices),
+            slots=alive.get(name) or len(pool.devices),
             hourly_usd=pool.hourly_usd,
             waiting=counts.get((name, "planned"), 0),
             running=counts.get((name, "running"), 0),

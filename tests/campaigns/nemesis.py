@@ -24,7 +24,9 @@ from .postgres import Postgres
 
 REACHED_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.01
+PROVOKE_EVERY_S = 5.0
 LEASE_S = 8.0
+RENDERING = "SELECT device FROM attempts WHERE state = 'running' AND kind = 'local' LIMIT 1"
 EXPIRE = (
     "UPDATE videos SET expires_at = completed_at WHERE id IN (SELECT id FROM videos"
     " WHERE status = 'completed' AND expires_at IS NULL ORDER BY id LIMIT 2)"
@@ -62,12 +64,7 @@ def _once(deployment: Deployment, point: Point, nth: int) -> bool:
     tell_at = time.monotonic()
     while (armed / "1").exists() and time.monotonic() < until:
         if time.monotonic() >= tell_at:
-            tell_at = time.monotonic() + 5
-            if point.name in ON_TERMINATION:
-                _terminate_one(deployment)
-            if point.name in ON_EXPIRY:
-                with suppress(sqlite3.Error, psycopg.Error):
-                    deployment.write(EXPIRE)
+            tell_at = time.monotonic() + _provoke(deployment, point)
         time.sleep(LOOK_EVERY_S)
     deployment.last_death = time.time()
     reached = not (armed / "1").exists()
@@ -76,9 +73,25 @@ def _once(deployment: Deployment, point: Point, nth: int) -> bool:
     return reached
 
 
-def _terminate_one(deployment: Deployment) -> None:
-    """Tell a process that renders to stop, as an operator would."""
-    child = deployment.children[-1]
+def _provoke(deployment: Deployment, point: Point) -> float:
+    """Bring a point about that the load alone does not reach; in how many seconds to look again."""
+    try:
+        if point.name in ON_EXPIRY:
+            deployment.write(EXPIRE)
+        elif point.name in ON_TERMINATION:
+            rendering = deployment.read(RENDERING)
+            if not rendering:
+                return LOOK_EVERY_S
+            _terminate(deployment, rendering[0]["device"])
+    except (sqlite3.Error, psycopg.Error):  # busy, or being started
+        return LOOK_EVERY_S
+    return PROVOKE_EVERY_S
+
+
+def _terminate(deployment: Deployment, device: str) -> None:
+    """Tell the process that renders on this device to stop, as an operator would."""
+    slot = device.split()[0]
+    child = next((child for child in deployment.children if slot in child.command), deployment.children[0])
     with suppress(ProcessLookupError):
         os.kill(child.pid, signal.SIGTERM)
 

@@ -16,6 +16,7 @@ from gateway.jobs import engine as engine_module
 from gateway.jobs.engine import Engine
 from gateway.jobs.locks import ProcessLock, dead_processes
 from gateway.jobs.presence import Presence
+from gateway.routing.gather import TimingCache, gather
 
 from .conftest import World
 
@@ -275,3 +276,26 @@ def test_slots_are_counted_over_living_processes_only(on_postgres: World) -> Non
     _lease(on_postgres, "ex-3", timedelta(minutes=1))
     with on_postgres.runtime.db.read() as connection:
         assert leases.slots_alive(connection) == {"cpu": 3}
+
+
+def test_a_plan_counts_the_slots_that_live(on_postgres: World) -> None:
+    runtime = on_postgres.runtime
+    assert _slots_in_a_plan(on_postgres) == 1, "as the settings say, while no worker says otherwise"
+    _lease(on_postgres, "ex-1", timedelta(0), slots=3)
+    runtime.timings = TimingCache()
+    assert _slots_in_a_plan(on_postgres) == 3
+
+
+def _slots_in_a_plan(world: World) -> int:
+    runtime = world.runtime
+    with runtime.db.read() as connection:
+        facts = gather(
+            connection,
+            runtime.settings,
+            runtime.registry,
+            tier="basic",
+            budget_left_micro_usd=None,
+            today=now().date(),
+            timings=runtime.timings,
+        )
+    return facts.pools["cpu"].slots

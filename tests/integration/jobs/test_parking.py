@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from gateway.api.video_object import video_object
 from gateway.db.tables import tenants
 from gateway.jobs.control import cancel_video
 from gateway.jobs.parking import release_parked
@@ -34,6 +35,10 @@ def test_what_is_over_the_limit_is_accepted_and_waits_for_room(two_at_once: Worl
     first, second, third, fourth = (world.accept() for _ in range(4))
     assert [_started(world, video) for video in (first, second, third, fourth)] == [True, True, False, False]
     assert world.money(third)["hold"] > 0, "accepted means held"
+    assert [video_object(world.video(video))["gateway"]["parked"] for video in (second, third)] == [
+        False,
+        True,
+    ]
     release_parked(world.runtime)
     assert not _started(world, third)
     cancel_video(world.runtime, world.caller, first)

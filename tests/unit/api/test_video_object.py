@@ -44,6 +44,7 @@ def record(**changes: Any) -> VideoRecord:
         "created_at": CREATED,
         "completed_at": None,
         "expires_at": None,
+        "parked": False,
         "remixed_from": None,
         "error_code": None,
         "error_message": None,
