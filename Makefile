@@ -45,7 +45,7 @@ lint: $(STAMP)
 	@$(BIN)/lint-imports
 
 bench: $(STAMP)
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
 campaign-crash: $(STAMP)
 	@$(BIN)/python -m tests.campaigns.crash $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick)

@@ -1,4 +1,4 @@
-"""How long one plan takes: ``python benchmarks/plan.py [--cards 50] [--rounds 2000]``.
+"""How long one plan takes: ``python -m benchmarks.plan [--cards 50] [--rounds 2000]``.
 
 A way is one preset of one offer. The requests run from the easiest case (one model) to the hardest (every
 way fits, is priced and ranked). Nothing is read or written.

@@ -55,9 +55,11 @@ class Database:
             self._prepare_sqlite_file()
             self.engine = sa.create_engine(self.url, pool_size=SQLITE_CONNECTIONS, max_overflow=0)
             sa.event.listen(self.engine, "connect", _configure_sqlite)
+            self._reading = self.engine
         else:
             self.engine = postgres_engine(self.url, connections)
-            sa.event.listen(self.engine, "connect", _write_in_transactions_only)
+            self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            sa.event.listen(self._reading, "before_execute", _refuse_to_write)
 
     def _prepare_sqlite_file(self) -> None:
         if self.url.database:
@@ -67,14 +69,12 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """A connection for reading: what is written on it is refused, or rolled back at the end.
 
-        On SQLite all that is read is of one moment. On Postgres each statement sees what is committed, as in a
-        transaction of its default kind, and the round trips to begin and end one are saved.
+        On SQLite all that is read is of one moment. On Postgres each statement sees what is committed, as in
+        a transaction of its default kind, and the round trips to begin and end one are saved.
         """
-        with self.engine.connect() as connection:
+        with self._reading.connect() as connection:
             if self.is_sqlite:
                 _begin(connection, "BEGIN")
-            else:
-                connection.execution_options(isolation_level="AUTOCOMMIT")
             yield connection
 
     @contextmanager
@@ -129,11 +129,9 @@ def postgres_engine(url: sa.URL, connections: int) -> sa.Engine:
     return engine
 
 
-def _write_in_transactions_only(connection: Any, _record: Any) -> None:
-    connection.read_only = False
-    connection.autocommit = True
-    connection.execute("SET default_transaction_read_only = on")
-    connection.autocommit = False
+def _refuse_to_write(_connection: sa.Connection, clause: Any, *_: Any) -> None:
+    if isinstance(clause, sa.UpdateBase):
+        raise sa.exc.InvalidRequestError("this connection is for reading: write in Database.write()")
 
 
 def _note_use(_connection: Any, record: Any) -> None:
