@@ -19,6 +19,9 @@ from gateway.db.migrate import upgrade
 from gateway.db.tables import api_keys, tenants
 from gateway.settings import Settings, load_settings
 
+NAME_CHARS = 200
+"""What the columns hold."""
+
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
 
@@ -39,6 +42,9 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and show it, once."""
+    for option, given in (("--tenant", tenant), ("--name", name)):
+        if not 1 <= len(given) <= NAME_CHARS:
+            raise CliError(ExitCode.USAGE, f"{option} takes 1 to {NAME_CHARS} characters, not {len(given)}.")
     settings = load_settings(data_dir)
     db = Database(settings.database_url)
     try:

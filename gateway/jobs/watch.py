@@ -249,8 +249,8 @@ class Watcher:
             )
         )
         with self._resources.db.read() as connection:
-            overdue = connection.execute(late.limit(BATCH)).all()
-            stuck = connection.execute(lost.limit(BATCH)).all()
+            overdue = connection.execute(late.order_by(videos.c.id).limit(BATCH)).all()  # locked in one order
+            stuck = connection.execute(lost.order_by(videos.c.id).limit(BATCH)).all()
         if not overdue and not stuck:
             return
         with self._resources.db.write() as connection:

@@ -16,8 +16,12 @@ from .deployment import Deployment, OnPostgres
 from .machine import executor_of, state
 
 LOOK_EVERY_S = 0.1
+KEPT = 10
 NOTICED_WITHIN_S = 1.0
 """A death is seen within this; what is found interrupted later has died unnoticed just now."""
+
+STARTING, SETTLING = ("planned", "submitting", "running"), ("fetching", "failed", "cancelled")
+"""The states in which an attempt depends on the workflow that starts it, and on the one that settles it."""
 
 Mark = tuple[int, str, bool]
 """An attempt's fence, state, and whether its books are closed: any change means that somebody works on it."""
@@ -41,6 +45,8 @@ class Recovery(threading.Thread):
     def __init__(self, deployment: Deployment) -> None:
         super().__init__(name="recovery", daemon=True)
         self.seconds: list[float] = []
+        self.slowest: list[tuple[float, str, str]] = []
+        """The longest that it took: seconds, attempt, and the state that it was interrupted in."""
         self._deployment = deployment
         self._read = deployment.read
         self._engine = "dbos.workflow_status" if isinstance(deployment, OnPostgres) else "workflow_status"
@@ -69,14 +75,22 @@ class Recovery(threading.Thread):
         running = self._read(
             f"SELECT workflow_uuid, executor_id FROM {self._engine} WHERE status = 'PENDING'"
         )
-        orphaned = {_attempt_of(row["workflow_uuid"]) for row in running if row["executor_id"] not in awake}
+        orphaned = {
+            _attempt_of(row["workflow_uuid"]): _states_of(row["workflow_uuid"])
+            for row in running
+            if row["executor_id"] not in awake
+        }
         marks = self._marks({*orphaned, *self._orphans})
         for attempt_id, orphan in list(self._orphans.items()):
             if marks.get(attempt_id) != orphan.mark:
                 self.seconds.append(at - orphan.since)
+                self.slowest = sorted([*self.slowest, (at - orphan.since, attempt_id, orphan.mark[1])])[
+                    -KEPT:
+                ]
                 del self._orphans[attempt_id]
-        for attempt_id in orphaned & marks.keys():
-            if not marks[attempt_id][2]:  # of one that is settled nothing is left to do
+        for attempt_id in orphaned.keys() & marks.keys():
+            _fence, attempt_state, settled = marks[attempt_id]
+            if attempt_state in orphaned[attempt_id] and not settled:  # else nothing is left for it to do
                 self._orphans.setdefault(attempt_id, Orphan(since=since, mark=marks[attempt_id]))
 
     def _marks(self, attempt_ids: set[str]) -> Mapping[str, Mark]:
@@ -97,3 +111,7 @@ class Recovery(threading.Thread):
 def _attempt_of(workflow_id: str) -> str:
     """``start:<attempt>:<fence>``, ``<attempt>`` or ``<attempt>:<tries>``."""
     return next(part for part in workflow_id.split(":") if part.startswith("att_"))
+
+
+def _states_of(workflow_id: str) -> tuple[str, ...]:
+    return STARTING if workflow_id.startswith("start:") else SETTLING

@@ -39,6 +39,7 @@ class Result:
     kills: int
     verdict: Verdict
     recovery_s: Sequence[float]
+    slowest: Sequence[tuple[float, str, str]]
     never_recovered: int
     missed: Sequence[str]
     unanswered: int
@@ -90,6 +91,12 @@ def remarks(result: Result) -> list[str]:
         return [f"skipped: {result.skipped}"]
     if result.missed:
         told.append(f"never passed: {', '.join(result.missed)}")
+    if result.bounded:
+        told += [
+            f"taken up late: {attempt_id}, {state}, after {seconds:.1f} s"
+            for seconds, attempt_id, state in result.slowest
+            if seconds > RECOVERED_WITHIN_S
+        ]
     for name, value in (
         ("objects without a row", result.verdict.orphans),
         ("attempts of unknown outcome", result.verdict.exposures),

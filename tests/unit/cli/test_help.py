@@ -18,8 +18,17 @@ HEAVY = ("pydantic", "sqlalchemy", "fastapi", "httpx", "dbos", "uvicorn", "av", 
 OURS = ("gateway.spec", "gateway.settings", "adapters", "routing_policies")
 
 LEAVES = [
-    *(name for name in COMMANDS if name not in ("keys", "db", "ledger")),
-    *("keys create", "keys list", "keys revoke", "db upgrade", "db check", "ledger verify"),
+    *(name for name in COMMANDS if name not in ("keys", "tenants", "db", "ledger")),
+    *(
+        "keys create",
+        "keys list",
+        "keys revoke",
+        "tenants list",
+        "tenants set",
+        "db upgrade",
+        "db check",
+        "ledger verify",
+    ),
 ]
 
 

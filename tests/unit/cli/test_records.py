@@ -43,7 +43,14 @@ def test_for_people_the_key_alone_goes_to_stdout(cli: Any):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--tier", "gold"), ("--budget", "much"), ("--budget", "-1"), ("--budget", "0.0000001")],
+    [
+        ("--tier", "gold"),
+        ("--budget", "much"),
+        ("--budget", "-1"),
+        ("--budget", "0.0000001"),
+        ("--name", "n" * 201),
+        ("--name", ""),
+    ],
 )
 def test_a_key_is_not_made_from_nonsense(cli: Any, option: str, value: str):
     ran = cli("keys", "create", "--tenant", "new", option, value, "--json")
