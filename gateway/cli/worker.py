@@ -10,6 +10,7 @@ import typer
 
 from gateway.cli._end import End
 from gateway.cli._options import AsJson, DataDir
+from gateway.cli.exits import CliError, ExitCode
 from gateway.jobs.duties import Duties
 from gateway.jobs.runtime import Runtime
 from gateway.observe.logs import configure_logging
@@ -47,6 +48,8 @@ def command(
     end, told = End(), threading.Event()
     try:
         duties = Duties.chosen(settings, runtime.registry, queues or (), slots or ())
+        if not duties.any:
+            raise CliError(ExitCode.USAGE, "--queues none and --slots none leave nothing to do: name some.")
         with end.on_signal(told.set):
             runtime.start(duties, role="worker")
             _greet(duties, as_json)

@@ -22,7 +22,7 @@ from gateway.jobs.resources import Resources
 from gateway.spec import VideoRequest
 
 FIRST_AFTER_S = 30.0
-EVERY_S = 600.0
+EVERY_S = 3600.0
 BATCH = 200
 TEMP_KEPT_S = 3600
 ORPHAN_AFTER = timedelta(hours=24)
