@@ -28,10 +28,12 @@ from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, account_qu
 from gateway.jobs.shares import class_base, join_queue
 from gateway.jobs.work import Way
 from gateway.ledger.entries import Parties, provider_estimate
-from gateway.spec import Failed, Note, Output, Stopped, VideoRequest
+from gateway.spec import Failed, Note, Output, Priority, Stopped, VideoRequest
 
 SETTLE_GRACE = timedelta(seconds=60)
 """How long a settle may wait for its turn before the watcher enqueues it again."""
+
+Values = dict[str, Any] | sa.RowMapping
 
 REMOTE_LIVE = ("submitted", "queued", "running")
 
@@ -64,35 +66,37 @@ def plan_attempt(
     attempt_id = new_id("att")
     candidate, local = way.candidate, way.candidate.account == "local"
     estimate = to_micro_usd(candidate.estimate_usd)
-    connection.execute(
-        attempts.insert().values(
-            id=attempt_id,
-            video_id=video_id,
-            number=number,
-            kind="local" if local else "remote",
-            state="planned",
-            model=candidate.model,
-            offer=candidate.offer,
-            adapter=candidate.adapter,
-            account=candidate.account,
-            preset=candidate.preset,
-            pool=way.offer.pool if local else None,
-            output=candidate.output.model_dump(mode="json"),
-            size=candidate.output.size,
-            clip_ms=clip_ms(candidate.output),
-            tuned=way.tuned,
-            priority=class_base(way.priority),
-            price=way.price.model_dump(mode="json"),
-            price_version=way.price.version,
-            estimate_micro_usd=estimate,
-            notes=[note.model_dump() for note in candidate.notes],
-            created_at=now(),
-        )
-    )
+    row: dict[str, Any] = {
+        "id": attempt_id,
+        "video_id": video_id,
+        "number": number,
+        "kind": "local" if local else "remote",
+        "state": "planned",
+        "model": candidate.model,
+        "offer": candidate.offer,
+        "adapter": candidate.adapter,
+        "account": candidate.account,
+        "preset": candidate.preset,
+        "pool": way.offer.pool if local else None,
+        "output": candidate.output.model_dump(mode="json"),
+        "size": candidate.output.size,
+        "clip_ms": clip_ms(candidate.output),
+        "tuned": way.tuned,
+        "priority": class_base(way.priority),
+        "fence": 0,
+        "price": way.price.model_dump(mode="json"),
+        "price_version": way.price.version,
+        "estimate_micro_usd": estimate,
+        "notes": [note.model_dump() for note in candidate.notes],
+        "created_at": now(),
+    }
+    if local and not parked:
+        row["priority"] = _place(connection, resources, row, tenant_id, way.priority)
+    connection.execute(attempts.insert(), row)
     parties = Parties(tenant_id=tenant_id, video_id=video_id, attempt_id=attempt_id)
     provider_estimate(connection, parties, estimate, way.price.version)
     if not parked:
-        start_planned(connection, resources, load(connection, attempt_id))
+        _enqueue_start(connection, resources, row, row["priority"])
     return attempt_id
 
 
@@ -100,14 +104,25 @@ def start_planned(connection: sa.Connection, resources: Resources, row: sa.Row[A
     """Enqueue the start of a planned attempt: on a device pool in fair order between tenants, else by age."""
     priority = row.priority
     if row.kind == "local":
-        pool = resources.settings.pools[row.pool]
-        device_ms = Decimal(row.estimate_micro_usd) * 3_600_000 / to_micro_usd(pool.hourly_usd)
         asked = VideoRequest.model_validate(row.request).priority
-        priority = join_queue(
-            connection, row.pool, row.tenant_id, asked, device_ms=device_ms, slots=len(pool.devices)
-        )
-        connection.execute(attempts.update().where(attempts.c.id == row.id).values(priority=priority))
-    _enqueue_start(connection, resources, row, priority)
+        priority = _place(connection, resources, row._mapping, row.tenant_id, asked)
+        connection.execute(_PLACED, {"attempt_id": row.id, "place": priority})
+    _enqueue_start(connection, resources, row._mapping, priority)
+
+
+def _place(
+    connection: sa.Connection,
+    resources: Resources,
+    row: Values,
+    tenant_id: str,
+    priority: Priority,
+) -> int:
+    """The place of a local attempt in its pool's queue."""
+    pool = resources.settings.pools[row["pool"]]
+    device_ms = Decimal(row["estimate_micro_usd"]) * 3_600_000 / to_micro_usd(pool.hourly_usd)
+    return join_queue(
+        connection, row["pool"], tenant_id, priority, device_ms=device_ms, slots=len(pool.devices)
+    )
 
 
 def hand_back(connection: sa.Connection, resources: Resources, row: sa.Row[Any], claim: Claim) -> None:
@@ -117,17 +132,17 @@ def hand_back(connection: sa.Connection, resources: Resources, row: sa.Row[Any],
     """
     if change(connection, row.id, expect=(row.state,), under=claim.fence, state="planned"):
         again = load(connection, row.id)
-        _enqueue_start(connection, resources, again, again.priority)
+        _enqueue_start(connection, resources, again._mapping, again.priority)
 
 
-def _enqueue_start(connection: sa.Connection, resources: Resources, row: sa.Row[Any], priority: int) -> None:
-    local = row.kind == "local"
+def _enqueue_start(connection: sa.Connection, resources: Resources, row: Values, priority: int) -> None:
+    local = row["kind"] == "local"
     resources.enqueuer.enqueue(
         connection,
         workflow=RENDER if local else SUBMIT,
-        queue=pool_queue(row.pool) if local else account_queue(row.adapter, row.account),
-        workflow_id=f"start:{row.id}:{row.fence}",
-        attempt_id=row.id,
+        queue=pool_queue(row["pool"]) if local else account_queue(row["adapter"], row["account"]),
+        workflow_id=f"start:{row['id']}:{row['fence']}",
+        attempt_id=row["id"],
         priority=priority,
     )
 
@@ -137,30 +152,40 @@ def clip_ms(output: Output) -> int:
     return int(output.seconds * 1000)
 
 
+# Built once: building a statement costs more than running it.
+_PLACED = (
+    attempts.update()
+    .where(attempts.c.id == sa.bindparam("attempt_id"))
+    .values(priority=sa.bindparam("place"))
+)
+_STORY = (
+    sa.select(
+        attempts,
+        videos.c.tenant_id,
+        videos.c.request,
+        videos.c.plan,
+        videos.c.status,
+        videos.c.hold_micro_usd,
+        videos.c.deadline_at,
+        videos.c.stop_requested_at,
+        videos.c.stop_reason,
+        videos.c.traceparent,
+        videos.c.created_at.label("accepted_at"),
+    )
+    .join(videos, videos.c.id == attempts.c.video_id)
+    .where(attempts.c.id == sa.bindparam("attempt_id"))
+)
+_STORY_LOCKED = _STORY.with_for_update(of=videos)
+
+
 def load(connection: sa.Connection, attempt_id: str, *, lock: bool = False) -> sa.Row[Any]:
     """An attempt with what its story needs of its video.
 
     With ``lock`` the video's row is locked until the transaction ends. Who decides by what is read here asks
     for it, first of all: whatever else concerns this video waits, and all take their locks in one order.
     """
-    query = (
-        sa.select(
-            attempts,
-            videos.c.tenant_id,
-            videos.c.request,
-            videos.c.plan,
-            videos.c.status,
-            videos.c.hold_micro_usd,
-            videos.c.deadline_at,
-            videos.c.stop_requested_at,
-            videos.c.stop_reason,
-            videos.c.traceparent,
-            videos.c.created_at.label("accepted_at"),
-        )
-        .join(videos, videos.c.id == attempts.c.video_id)
-        .where(attempts.c.id == attempt_id)
-    )
-    return connection.execute(query.with_for_update(of=videos) if lock else query).one()
+    query = _STORY_LOCKED if lock else _STORY
+    return connection.execute(query, {"attempt_id": attempt_id}).one()
 
 
 def parties_of(row: sa.Row[Any]) -> Parties:

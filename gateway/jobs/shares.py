@@ -42,17 +42,13 @@ def join_queue(
     slots: int,
 ) -> int:
     """Let a job of this length take its place; returns its priority in the pool's queue, lowest first."""
-    weight = connection.execute(sa.select(tenants.c.weight).where(tenants.c.id == tenant_id)).scalar_one()
-    length = max(1, int(device_ms / (100 * slots * weight)))
     lane = _lane(pool, priority)
-    clock = sa.select(pool_clocks.c.virtual_now).where(pool_clocks.c.lane == lane)
-    virtual_now = connection.execute(clock).scalar_one_or_none() or 0
-    finish = pool_shares.c.finish
-    first = {"lane": lane, "tenant_id": tenant_id, "finish": virtual_now + length}
-    again = {"finish": sa.case((finish > virtual_now, finish), else_=virtual_now) + length}
-    reached = connection.execute(
-        _upsert(connection, pool_shares, first, again).returning(finish)
-    ).scalar_one()
+    mine = {"of": tenant_id, "in_lane": lane}
+    found = connection.execute(_BEFORE, mine).one()
+    length = max(1, int(device_ms / (100 * slots * found.weight)))
+    join = _JOIN[connection.dialect.name]
+    times = {"virtual_now": found.virtual_now or 0, "length": length}
+    reached = connection.execute(join, mine | times).scalar_one()
     return class_base(priority) + min(int(reached) - length, CLASS_SIZE - 2)
 
 
@@ -75,3 +71,33 @@ def _upsert(
     keys = [column.name for column in table.primary_key]
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     return insert(table).values(**first).on_conflict_do_update(index_elements=keys, set_=again)
+
+
+# Built once: building a statement costs more than running it.
+_BEFORE = sa.select(
+    tenants.c.weight,
+    sa.select(pool_clocks.c.virtual_now)
+    .where(pool_clocks.c.lane == sa.bindparam("in_lane"))
+    .scalar_subquery()
+    .label("virtual_now"),
+).where(tenants.c.id == sa.bindparam("of"))
+
+
+def _join(insert: Any) -> Any:
+    finish = pool_shares.c.finish
+    now, length = (
+        sa.bindparam("virtual_now", type_=sa.BigInteger),
+        sa.bindparam("length", type_=sa.BigInteger),
+    )
+    return (
+        insert(pool_shares)
+        .values(lane=sa.bindparam("in_lane"), tenant_id=sa.bindparam("of"), finish=now + length)
+        .on_conflict_do_update(
+            index_elements=["lane", "tenant_id"],
+            set_={"finish": sa.case((finish > now, finish), else_=now) + length},
+        )
+        .returning(finish)
+    )
+
+
+_JOIN = {"sqlite": _join(sqlite.insert), "postgresql": _join(postgresql.insert)}
