@@ -134,7 +134,7 @@ def _deployment(data_dir: Path, database_url: str) -> Iterator[tuple[list[Proces
                 process.end()
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(420)
 def test_a_rolling_restart_under_load_fails_no_request_and_loses_no_job(
     tmp_path: Path, postgres: Databases
 ) -> None:

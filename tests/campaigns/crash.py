@@ -28,14 +28,20 @@ from .postgres import Postgres
 from .recovery import Recovery
 from .report import Result, heading, line, remarks, save
 
-QUIET_WITHIN_S = 130.0
+QUIET_WITHIN_S = 180.0
 CLIENTS = 24
+FEW = 10
+"""As many clients where a process dies every other second, so that what they send does not pile up."""
+
 TENANTS = ("north", "south", "west")
 AT_ONCE = 4
 """So many videos of the last tenant may be under way: the rest are parked."""
 
 ECHO_ONLY = {"enabled_plugins": ["echo", "policies"], "drain_s": 0}
 WITH_WAN = {"enabled_plugins": ["policies", "wan_local"]}
+POISON = frozenset({"failed worker_lost"})
+"""A job that happens to pass three armed points in three slots looks like one that kills its workers."""
+
 NO_SPACE = frozenset({"failed storage_unavailable"})
 
 QUICK_POINTS = ("accept.unanswered", "submit.taken", "render.stored", "settle.uncommitted", "store.staged")
@@ -166,7 +172,7 @@ class Campaign:
         """One ``reelgate serve`` with two slots."""
         config = {**ECHO_ONLY, "pools": {"cpu": {"devices": ["cpu", "cpu"], "hourly_usd": "0.10"}}}
         make = partial(Deployment, config=config)
-        self.phase("SQLite, named points", make, self._points)
+        self.phase("SQLite, named points", make, self._points, clients=FEW, more_ends=POISON)
         self.phase("SQLite, random kills", make, self._random)
         with nemesis.small_disk(self._folder / "disk", megabytes=64) as mounted:
             if mounted:
@@ -180,7 +186,9 @@ class Campaign:
         config = {**ECHO_ONLY, "pools": {"cpu": {"devices": ["cpu"] * 3, "hourly_usd": "0.10"}}}
         apart = partial(OnPostgres, config=config, postgres=postgres, apart=True)
         together = partial(OnPostgres, config=config, postgres=postgres, apart=False)
-        self.phase("Postgres, named points", together, self._points, bounded=True)
+        self.phase(
+            "Postgres, named points", together, self._points, bounded=True, clients=FEW, more_ends=POISON
+        )
         self.phase("Postgres, random kills", apart, self._random, bounded=True)
         self.phase("Postgres, workers stopped", apart, self._zombies, bounded=True)
         self.phase("Postgres, stopped immediately", together, partial(self._restarts, postgres))

@@ -79,6 +79,7 @@ class Deployment:
         self.folder = folder
         self.data_dir = folder / "data"
         self.crash_dir = folder / "crash"
+        self.temp_dir = folder / "tmp"  # what is killed tidies nothing up
         self.port = free_port()
         self.children: list[Child] = []
         self.self_exits: list[str] = []
@@ -89,6 +90,7 @@ class Deployment:
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self.crash_dir.mkdir(parents=True)
+        self.temp_dir.mkdir()
         self._prepare(self.data_dir)
 
     @property
@@ -200,6 +202,7 @@ class Deployment:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("REELGATE_")}
         return plain | {
             "PYTHONPATH": str(HOOK),
+            "TMPDIR": str(self.temp_dir),
             "CRASH_DIR": str(self.crash_dir),
             "CRASH_POINTS": json.dumps(POINTS),
             "CRASH_SET": json.dumps(CONSTANTS),

@@ -21,7 +21,7 @@ from .checker import TERMINAL, Told
 ANSWERED_WITHIN_S = 10.0
 ASK_AGAIN_S = 0.2
 LOOK_EVERY_S = 0.5
-DEADLINE_S = 100
+DEADLINE_S = 150
 """Of a job at a provider: one that was perhaps never taken waits for it, and is then given up."""
 
 REPLAYED, DOWNLOADED, REPEATED = 0.1, 0.1, 0.1

@@ -47,9 +47,9 @@ def state(pid: int) -> str:
 def executor_of(pid: int) -> str | None:
     """The executor whose lock file this process holds open."""
     try:
-        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
             try:
-                found = EXECUTOR.search(os.readlink(descriptor.path))
+                found = EXECUTOR.search(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
             except OSError:
                 continue
             if found:

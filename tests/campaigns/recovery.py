@@ -29,24 +29,26 @@ Mark = tuple[int, str, bool]
 
 @dataclass
 class Orphan:
-    """An attempt whose executor is gone."""
+    """Work whose executor is gone."""
 
     since: float
     mark: Mark
+    executor: str
 
 
 class Recovery(threading.Thread):
     """Watches from outside: the engine's list of running work, the processes that live, and the attempts.
 
-    An attempt is interrupted when work on it is down as running in an executor that no living process is; it
-    is taken up again when it is claimed anew (its fence grew), moved on or settled.
+    An attempt is interrupted when work that it needs is down as running in an executor that no living process
+    is; it is taken up again when another executor runs that work, or the attempt is claimed anew (its fence
+    grew), moved on or settled.
     """
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__(name="recovery", daemon=True)
         self.seconds: list[float] = []
         self.slowest: list[tuple[float, str, str]] = []
-        """The longest that it took: seconds, attempt, and the state that it was interrupted in."""
+        """The longest that it took: seconds, workflow, and the state that the attempt was in."""
         self._deployment = deployment
         self._read = deployment.read
         self._engine = "dbos.workflow_status" if isinstance(deployment, OnPostgres) else "workflow_status"
@@ -72,26 +74,24 @@ class Recovery(threading.Thread):
         at, died = time.time(), self._deployment.last_death
         since = died if at - died < NOTICED_WITHIN_S else at
         awake = self._awake()
-        running = self._read(
-            f"SELECT workflow_uuid, executor_id FROM {self._engine} WHERE status = 'PENDING'"
-        )
-        orphaned = {
-            _attempt_of(row["workflow_uuid"]): _states_of(row["workflow_uuid"])
-            for row in running
-            if row["executor_id"] not in awake
-        }
-        marks = self._marks({*orphaned, *self._orphans})
-        for attempt_id, orphan in list(self._orphans.items()):
-            if marks.get(attempt_id) != orphan.mark:
-                self.seconds.append(at - orphan.since)
-                self.slowest = sorted([*self.slowest, (at - orphan.since, attempt_id, orphan.mark[1])])[
-                    -KEPT:
-                ]
-                del self._orphans[attempt_id]
-        for attempt_id in orphaned.keys() & marks.keys():
-            _fence, attempt_state, settled = marks[attempt_id]
-            if attempt_state in orphaned[attempt_id] and not settled:  # else nothing is left for it to do
-                self._orphans.setdefault(attempt_id, Orphan(since=since, mark=marks[attempt_id]))
+        sql = f"SELECT workflow_uuid, executor_id FROM {self._engine} WHERE status = 'PENDING'"
+        running = {row["workflow_uuid"]: row["executor_id"] for row in self._read(sql)}
+        dead = {workflow for workflow, executor in running.items() if executor not in awake}
+        marks = self._marks({_attempt_of(workflow) for workflow in dead | self._orphans.keys()})
+        for workflow, orphan in list(self._orphans.items()):
+            executor = running.get(workflow, orphan.executor)
+            if marks.get(_attempt_of(workflow)) != orphan.mark or executor != orphan.executor:
+                self._taken_up(workflow, at - orphan.since)
+                dead -= {workflow} if executor in (orphan.executor, None) else set()
+        for workflow in dead - self._orphans.keys():
+            mark = marks.get(_attempt_of(workflow))
+            if mark is not None and mark[1] in _states_of(workflow) and not mark[2]:
+                self._orphans[workflow] = Orphan(since=since, mark=mark, executor=running[workflow])
+
+    def _taken_up(self, workflow: str, seconds: float) -> None:
+        orphan = self._orphans.pop(workflow)
+        self.seconds.append(seconds)
+        self.slowest = sorted([*self.slowest, (seconds, workflow, orphan.mark[1])])[-KEPT:]
 
     def _marks(self, attempt_ids: set[str]) -> Mapping[str, Mark]:
         if not attempt_ids:
