@@ -15,8 +15,8 @@ from gateway.settings import Settings
 from gateway.spec import Device
 
 RESTART_AFTER_S = 0.5
-RESTART_AT_MOST_S = 30.0
-STEADY_S = 30.0
+RESTART_AT_MOST_S = 5.0
+STEADY_S = 10.0
 """A worker that lived this long starts its back-off anew."""
 
 STOP_WITHIN_S = 15.0

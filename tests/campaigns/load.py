@@ -21,6 +21,9 @@ from .checker import TERMINAL, Told
 ANSWERED_WITHIN_S = 10.0
 ASK_AGAIN_S = 0.2
 LOOK_EVERY_S = 0.5
+SLOW_MS = 1500
+"""How long a local render takes that its client stops."""
+
 DEADLINE_S = 150
 """Of a job at a provider: one that was perhaps never taken waits for it, and is then given up."""
 
@@ -77,7 +80,7 @@ ECHO: tuple[Kind, ...] = (
     Kind(5, lambda dice: _remote(dice, fail="job"), frozenset({"failed gave_up", _UNKNOWN})),
     Kind(4, lambda dice: _local(dice, fail="render"), frozenset({"failed render_failed"})),
     Kind(5, lambda dice: {**_local(dice), "input_reference": _png()}),
-    Kind(5, lambda dice: _local(dice, latency_ms=1500), _STOPPED, stopped=True),
+    Kind(5, lambda dice: _local(dice, latency_ms=SLOW_MS), _STOPPED, stopped=True),
     Kind(5, lambda dice: _remote(dice, latency_ms=3000), _STOPPED | {_UNKNOWN}, stopped=True),
 )
 """Mostly what succeeds, and some of every other ending."""

@@ -68,6 +68,9 @@ POINTS = (
 ON_TERMINATION = frozenset({"drain.hand_back", "drain.handed_back"})
 """Reached only by a process that is told to stop while it works."""
 
+ON_DEATH = frozenset({"recovery.begin", "recovery.done"})
+"""Reached only once some other process has died."""
+
 ON_EXPIRY = frozenset({"sweep.begin", "sweep.marked", "sweep.done"})
 """Reached only once videos have expired."""
 

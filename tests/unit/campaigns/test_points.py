@@ -33,7 +33,7 @@ def test_a_point_names_a_function_of_the_gateway(point: Point) -> None:
 def test_names_are_unique_and_special_ones_exist() -> None:
     names = [point.name for point in POINTS]
     assert len(names) == len(set(names)) >= 20
-    assert set(names) >= points.ON_TERMINATION | points.ON_EXPIRY
+    assert set(names) >= points.ON_TERMINATION | points.ON_DEATH | points.ON_EXPIRY
 
 
 @pytest.mark.parametrize(("target", "value"), CONSTANTS)
