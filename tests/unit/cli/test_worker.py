@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gateway.cli import worker
+
 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
@@ -16,8 +18,11 @@ import pytest
     ],
 )
 def test_a_worker_without_work_ends_with_the_reason(
-    cli: Any, arguments: tuple[str, ...], code: int, says: str
+    cli: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, says: str
 ):
+    monkeypatch.setattr(
+        worker, "configure_logging", lambda: None
+    )  # the tests have their own
     ran = cli("worker", *arguments)
     assert ran.code == code
     assert says in ran.err
