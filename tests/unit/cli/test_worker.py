@@ -20,9 +20,7 @@ from gateway.cli import worker
 def test_a_worker_without_work_ends_with_the_reason(
     cli: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, says: str
 ):
-    monkeypatch.setattr(
-        worker, "configure_logging", lambda: None
-    )  # the tests have their own
+    monkeypatch.setattr(worker, "configure_logging", lambda: None)  # the tests have their own
     ran = cli("worker", *arguments)
     assert ran.code == code
     assert says in ran.err
