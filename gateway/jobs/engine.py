@@ -31,7 +31,9 @@ APPLICATION_VERSION = "schema-1"
 """Constant: DBOS leaves work of another version untouched, and its default is a hash of the code."""
 
 REAP_EVERY_S = 1.0
-ORPHANS_EVERY_S = 30.0
+ORPHANS_EVERY_S = 5.0
+"""A process that was killed may have left a commit in flight, which lands after its work was recovered."""
+
 STOP_WITHIN_S = 10
 POLL_S = 0.2
 HISTORY_BATCH = 1000
