@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .checker import TERMINAL, Told
+from .checker import ENDINGS, TERMINAL, Told
 
 ANSWERED_WITHIN_S = 10.0
 ASK_AGAIN_S = 0.2
@@ -190,8 +190,7 @@ class Client:
         if ended and self._dice.random() < REPEATED:
             again = (self._until_answered("POST", "/v1/videos", body) or {}).get("id")
         if ended and self._dice.random() < REPLAYED:
-            text = self._until_answered("GET", f"/v1/videos/{video_id}/events", raw=True)
-            events = None if text is None else _events(text.decode())
+            events = self._replay(video_id)
         if self._statuses[-1] == "completed" and self._dice.random() < DOWNLOADED:
             data = self._until_answered("GET", f"/v1/videos/{video_id}/content", raw=True)
             content = None if data is None else hashlib.sha256(data).hexdigest()
@@ -205,6 +204,18 @@ class Client:
             events=events,
             content=content,
         )
+
+    def _replay(self, video_id: str) -> tuple[tuple[int, str], ...] | None:
+        """The whole history; a stream that a gateway on its way out has ended early is taken up where it was."""
+        events: tuple[tuple[int, str], ...] = ()
+        while not events or events[-1][1] not in ENDINGS:
+            after = events[-1][0] if events else 0
+            path = f"/v1/videos/{video_id}/events?after={after}"
+            text = self._until_answered("GET", path, raw=True)
+            if text is None:
+                return None
+            events += _events(text.decode())
+        return events
 
     def _until_answered(self, method: str, path: str, body: Any = None, *, raw: bool = False) -> Any:
         """Ask until there is an answer; None once the campaign gives up, or on a refusal, which is noted."""

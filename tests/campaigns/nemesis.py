@@ -27,8 +27,8 @@ LOOK_EVERY_S = 0.01
 PROVOKE_EVERY_S = 5.0
 LEASE_S = 8.0
 RENDERING = (
-    "SELECT device FROM attempts a JOIN videos v ON v.id = a.video_id WHERE a.state = 'running'"
-    f" AND a.kind = 'local' AND CAST(v.request AS TEXT) LIKE '%{SLOW_MS}%' LIMIT 1"
+    "SELECT a.id, fence, device FROM attempts a JOIN videos v ON v.id = a.video_id WHERE a.state = 'running'"
+    f" AND a.kind = 'local' AND CAST(v.request AS TEXT) LIKE '%{SLOW_MS}%'"
 )
 """A slot whose render takes long enough to be interrupted by the end of its process."""
 
@@ -49,16 +49,17 @@ def at_points(
 ) -> list[str]:
     """Kill whoever passes each point, so many times; the names of those that nobody passed in time."""
     missed: list[str] = []
+    told: set[tuple[str, int]] = set()
     for number, point in enumerate(points, start=1):
         passages = (1, *(dice.randrange(1, 4) for _ in range(times - 1)))
         if point.name in ON_TERMINATION:
             passages = (1,) * times
-        missed += [f"{point.name} ({nth})" for nth in passages if not _once(deployment, point, nth)]
+        missed += [f"{point.name} ({nth})" for nth in passages if not _once(deployment, point, nth, told)]
         say(f"point {number} of {len(points)}: {point.name}")
     return missed
 
 
-def _once(deployment: Deployment, point: Point, nth: int) -> bool:
+def _once(deployment: Deployment, point: Point, nth: int, told: set[tuple[str, int]]) -> bool:
     armed = deployment.crash_dir / point.name
     staged = deployment.crash_dir / f".{point.name}"
     staged.mkdir()
@@ -69,7 +70,7 @@ def _once(deployment: Deployment, point: Point, nth: int) -> bool:
     tell_at = time.monotonic()
     while (armed / "1").exists() and time.monotonic() < until:
         if time.monotonic() >= tell_at:
-            tell_at = time.monotonic() + _provoke(deployment, point)
+            tell_at = time.monotonic() + _provoke(deployment, point, told)
         time.sleep(LOOK_EVERY_S)
     deployment.last_death = time.time()
     reached = not (armed / "1").exists()
@@ -78,18 +79,24 @@ def _once(deployment: Deployment, point: Point, nth: int) -> bool:
     return reached
 
 
-def _provoke(deployment: Deployment, point: Point) -> float:
-    """Bring a point about that the load alone does not reach; in how many seconds to look again."""
+def _provoke(deployment: Deployment, point: Point, told: set[tuple[str, int]]) -> float:
+    """Bring a point about that the load alone does not reach; in how many seconds to look again.
+
+    ``told``: the claims (attempt, fence) in whose middle a process was told to stop; they may look as if they
+    still ran, until they are recovered.
+    """
     try:
         if point.name in ON_EXPIRY:
             deployment.write(EXPIRE)
         elif point.name in ON_DEATH:
             deployment.kill(family(deployment.children[-1].pid)[-1])
         elif point.name in ON_TERMINATION:
-            rendering = deployment.read(RENDERING)
-            if not rendering:
+            running = {(row["id"], row["fence"]): row["device"] for row in deployment.read(RENDERING)}
+            fresh = running.keys() - told
+            if not fresh:
                 return LOOK_EVERY_S
-            _terminate(deployment, rendering[0]["device"])
+            told |= fresh
+            _terminate(deployment, running[fresh.pop()])
     except (sqlite3.Error, psycopg.Error, IndexError):  # busy, or being started
         return LOOK_EVERY_S
     return PROVOKE_EVERY_S
