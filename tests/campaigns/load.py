@@ -206,7 +206,7 @@ class Client:
         )
 
     def _replay(self, video_id: str) -> tuple[tuple[int, str], ...] | None:
-        """The whole history; a stream that a gateway on its way out has ended early is taken up where it was."""
+        """The whole history; a stream that a gateway on its way out ended early is taken up where it was."""
         events: tuple[tuple[int, str], ...] = ()
         while not events or events[-1][1] not in ENDINGS:
             after = events[-1][0] if events else 0
