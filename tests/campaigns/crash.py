@@ -63,6 +63,7 @@ class Size:
     fills: int
     wan_jobs: int
     wan_kills: int
+    deadline_s: int = 150
     gap_s: float = 1.0
 
 
@@ -79,6 +80,7 @@ QUICK = Size(
     fills=1,
     wan_jobs=1,
     wan_kills=1,
+    deadline_s=40,
 )
 
 
@@ -118,6 +120,7 @@ class Campaign:
             deployment.write(f"UPDATE tenants SET max_active = {AT_ONCE} WHERE name = '{TENANTS[-1]}'")
             load = Load(deployment.port, tenants, seed=hash_of(seed), clients=clients, kinds=kinds)
             load.more_ends = more_ends
+            load.deadline_s = self._size.deadline_s
             recovery = Recovery(deployment)
             recovery.start()
             load.start()

@@ -24,21 +24,22 @@ LOOK_EVERY_S = 0.5
 SLOW_MS = 1500
 """How long a local render takes that its client stops."""
 
-DEADLINE_S = 150
-"""Of a job at a provider: one that was perhaps never taken waits for it, and is then given up."""
-
 REPLAYED, DOWNLOADED, REPEATED = 0.1, 0.1, 0.1
 """Shares of the jobs whose history is replayed, whose clip is downloaded, whose create is sent again."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of job: how often, what is asked, how it may end, and whether its client stops it."""
+    """A kind of job: how often, what is asked, how it may end, whether its client stops it.
+
+    ``remote``: a provider makes it; one that it perhaps never took waits for its deadline, and is given up.
+    """
 
     weight: int
     body: Callable[[random.Random], dict[str, Any]]
     ends: frozenset[str] = frozenset({"completed"})
     stopped: bool = False
+    remote: bool = False
 
 
 def _local(dice: random.Random, **options: Any) -> dict[str, Any]:
@@ -54,7 +55,6 @@ def _remote(dice: random.Random, **options: Any) -> dict[str, Any]:
         "size": "64x64",
         "seconds": "0.5",
         "fps": 8,
-        "deadline": DEADLINE_S,
     }
 
 
@@ -75,13 +75,13 @@ _UNKNOWN = "failed outcome_unknown"  # the checker accepts it only where the pro
 
 ECHO: tuple[Kind, ...] = (
     Kind(44, _local),
-    Kind(25, _remote, frozenset({"completed", _UNKNOWN})),
-    Kind(7, lambda dice: _remote(dice, fail="submit_lost"), frozenset({"completed", _UNKNOWN})),
-    Kind(5, lambda dice: _remote(dice, fail="job"), frozenset({"failed gave_up", _UNKNOWN})),
+    Kind(25, _remote, frozenset({"completed", _UNKNOWN}), remote=True),
+    Kind(7, lambda dice: _remote(dice, fail="submit_lost"), frozenset({"completed", _UNKNOWN}), remote=True),
+    Kind(5, lambda dice: _remote(dice, fail="job"), frozenset({"failed gave_up", _UNKNOWN}), remote=True),
     Kind(4, lambda dice: _local(dice, fail="render"), frozenset({"failed render_failed"})),
     Kind(5, lambda dice: {**_local(dice), "input_reference": _png()}),
     Kind(5, lambda dice: _local(dice, latency_ms=SLOW_MS), _STOPPED, stopped=True),
-    Kind(5, lambda dice: _remote(dice, latency_ms=3000), _STOPPED | {_UNKNOWN}, stopped=True),
+    Kind(5, lambda dice: _remote(dice, latency_ms=3000), _STOPPED | {_UNKNOWN}, stopped=True, remote=True),
 )
 """Mostly what succeeds, and some of every other ending."""
 
@@ -102,6 +102,7 @@ class Load:
         """Answers that are neither a success nor a trouble that may pass."""
         self.unanswered = 0
         self.more_ends: frozenset[str] = frozenset()
+        self.deadline_s = 150
         self.begun = 0
         self.limit: int | None = None
         self._port = port
@@ -162,6 +163,8 @@ class Client:
     def run(self) -> None:
         """Create, follow to the end, and look back."""
         body = {"prompt": f"campaign {self._key}", **self._kind.body(self._dice)}
+        if self._kind.remote:
+            body["deadline"] = self._load.deadline_s
         made = self._until_answered("POST", "/v1/videos", body)
         if made is None:
             self._load.unanswered += 1
