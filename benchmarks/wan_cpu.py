@@ -256,9 +256,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    print(
-        f"torch {torch.__version__}, diffusers {version('diffusers')}, one thread, {given.pairs} pairs a case\n"
-    )
+    versions = f"torch {torch.__version__}, diffusers {version('diffusers')}"
+    print(f"{versions}, one thread, {given.pairs} pairs a case\n")
     print("| case | size | forwards | diffusers, ms a step | engine, ms a step | ratio (lowest to highest) |")
     print("|---|---|--:|--:|--:|--:|")
     rows = []

@@ -28,11 +28,13 @@ from adapters.wan_local.engine.errors import (
     CheckpointDamaged,
     CheckpointMismatch,
     FolderError,
+    LoraError,
     OutOfMemory,
     UnsupportedJob,
     WanError,
 )
 from adapters.wan_local.engine.job import SettledJob, WanJob
+from adapters.wan_local.engine.lora import WanLora
 from adapters.wan_local.engine.official import (
     DISTILLED,
     NEGATIVE_PROMPT,
@@ -58,6 +60,7 @@ __all__ = [
     "Family",
     "FolderError",
     "Frame",
+    "LoraError",
     "Official",
     "OutOfMemory",
     "Sampler",
@@ -71,6 +74,7 @@ __all__ = [
     "WanEngine",
     "WanError",
     "WanJob",
+    "WanLora",
     "WanPreview",
     "WanResult",
     "seconds_to_frames",

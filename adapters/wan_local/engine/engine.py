@@ -20,6 +20,7 @@ from adapters.wan_local.engine.fingerprint import fingerprint
 from adapters.wan_local.engine.folder import open_folder
 from adapters.wan_local.engine.job import SettledJob, WanJob, settle
 from adapters.wan_local.engine.latents import draw_noise
+from adapters.wan_local.engine.lora import hung_on
 from adapters.wan_local.engine.model import WanModel, load_model
 from adapters.wan_local.engine.schedule import Schedule, make_schedule
 from adapters.wan_local.engine.stats import Stats
@@ -117,6 +118,7 @@ class WanEngine:
 
         Raises:
             UnsupportedJob: this model cannot do it.
+            LoraError: one of the job's LoRAs cannot be used.
             CheckpointMismatch: ``resume`` is of another job or model.
             Cancelled: ``control`` said so.
             OutOfMemory: too large for the device.
@@ -152,10 +154,11 @@ class WanEngine:
             # Before any work: encoding an image at 720p takes half a minute.
             resume.check(self._fingerprint(job, schedule))
             stats.resumed_at, stats.seconds_before = resume.step, resume.seconds
-        denoising = self._begin(job, schedule, control, stats)
-        if resume is not None:
-            denoising.resume(resume)
-        denoising.run(len(schedule.experts), control, stats)
+        with hung_on(self.model, job.loras):
+            denoising = self._begin(job, schedule, control, stats)
+            if resume is not None:
+                denoising.resume(resume)
+            denoising.run(len(schedule.experts), control, stats)
         return denoising.clean()
 
     @torch.no_grad()
@@ -167,8 +170,9 @@ class WanEngine:
         if not 1 <= steps <= most:
             total = len(schedule.experts)
             raise UnsupportedJob(f"{steps} preview steps: of this job's {total} they may be 1 to {most}")
-        denoising = self._begin(job, schedule, control, stats)
-        denoising.run(steps, control, stats)
+        with hung_on(self.model, job.loras):
+            denoising = self._begin(job, schedule, control, stats)
+            denoising.run(steps, control, stats)
         return denoising.clean_so_far(), denoising.checkpoint(stats.worked())
 
     def _begin(self, job: SettledJob, schedule: Schedule, control: Control, stats: Stats) -> Denoising:

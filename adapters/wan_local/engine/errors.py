@@ -2,6 +2,7 @@
 
 WanError
 ├── FolderError          fix or download the model folder again
+├── LoraError            give another LoRA file, or none
 ├── UnsupportedJob       change the job; the message names the nearest values that fit
 ├── OutOfMemory          ask for fewer pixels or frames, or use a larger device
 ├── Cancelled            nothing: the caller asked for it
@@ -27,6 +28,10 @@ class FolderError(WanError):
 
     Names the file and the remedy.
     """
+
+
+class LoraError(WanError):
+    """A LoRA file is missing, damaged, or not made for this model. Raised before any step."""
 
 
 class UnsupportedJob(WanError):

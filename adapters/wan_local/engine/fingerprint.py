@@ -1,8 +1,8 @@
 """What a job's numbers depend on: two runs of one fingerprint take the same steps.
 
-In it: the weights (the folder's manifest), the job, the schedule, dtype, kind of device, attention backend,
-how guidance is computed, and the versions of what computes. Not in it: which device of its kind, and how many
-threads, which move a result by rounding only.
+In it: the weights (the folder's manifest), the LoRAs, the job, the schedule, dtype, kind of device, attention
+backend, how guidance is computed, and the versions of what computes. Not in it: which device of its kind, and
+how many threads, which move a result by rounding only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from PIL.Image import Image
 
 from adapters.wan_local.engine.job import SettledJob
+from adapters.wan_local.engine.lora import digest
 from adapters.wan_local.engine.model import WanModel
 from adapters.wan_local.engine.schedule import Schedule, describe
 
@@ -29,6 +30,7 @@ def fingerprint(model: WanModel, job: SettledJob, schedule: Schedule, *, batched
         "job": _digest(_job(job)),
         "schedule": _digest(describe(schedule)),
         "speed": job.speed,
+        "loras": digest(job.loras),
         "dtype": str(model.transformer.dtype).removeprefix("torch."),
         "device": model.device.type,
         "attention": _attention(model),

@@ -9,6 +9,7 @@ from typing import Protocol, get_args
 from PIL.Image import Image
 
 from adapters.wan_local.engine.errors import UnsupportedJob
+from adapters.wan_local.engine.lora import WanLora
 from adapters.wan_local.engine.official import (
     DISTILLED,
     NEGATIVE_PROMPT,
@@ -42,6 +43,7 @@ class WanJob:
         sampler: "unipc", or "euler" for distilled folders.
         speed: "exact" samples as the authors do, with nothing approximated. "distilled" is for folders of
             few-step weights: 4 Euler steps, shift 5, no guidance, as ``sampler="euler"`` means too.
+        loras: hung on the experts for this job alone.
     """
 
     prompt: str
@@ -58,6 +60,7 @@ class WanJob:
     shift: float | None = None
     sampler: Sampler | None = None
     speed: Speed = "exact"
+    loras: tuple[WanLora, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ class SettledJob:
     seed: int
     sampling: Sampling
     speed: Speed
+    loras: tuple[WanLora, ...]
 
 
 class Limits(Protocol):
@@ -109,6 +113,7 @@ def settle(job: WanJob, model: Limits) -> SettledJob:
         seed=job.seed,
         sampling=_sampling(job, official.sampling),
         speed=job.speed,
+        loras=job.loras,
     )
     _check_step("width", settled.width, model.width_step)
     _check_step("height", settled.height, model.height_step)
@@ -121,6 +126,8 @@ def settle(job: WanJob, model: Limits) -> SettledJob:
     if job.speed not in get_args(Speed):
         raise UnsupportedJob(f"speed {job.speed!r}: use one of {', '.join(get_args(Speed))}")
     _check_sampling(settled.sampling)
+    for lora in job.loras:
+        _check_lora(lora, model)
     return settled
 
 
@@ -157,6 +164,15 @@ def _check_images(job: SettledJob, family: Family) -> None:
         raise UnsupportedJob("last_image: only image-to-video folders take a last frame")
     if job.last_image is not None and job.frames == 1:
         raise UnsupportedJob("last_image: a clip of 1 frame has no room for a last frame; use 5 or more")
+
+
+def _check_lora(lora: WanLora, model: Limits) -> None:
+    if lora.high is None and lora.low is None:
+        raise UnsupportedJob("loras: one has neither a file for the high-noise nor for the low-noise expert")
+    if lora.low is not None and model.boundary is None:
+        raise UnsupportedJob("loras: this model has one expert; give its file as high alone")
+    if not math.isfinite(lora.weight):
+        raise UnsupportedJob(f"loras: weight {lora.weight} is no number")
 
 
 def _check_sampling(sampling: Sampling) -> None:

@@ -1,8 +1,9 @@
 """Latents to small pictures by a linear map, for previews that cost next to nothing.
 
 The colour of a latent pixel is close to linear in its channels. The map, [C, 3] and an offset [3], is fitted
-by least squares (with a slight ridge) to what the loaded VAE itself makes of smooth random pictures: encoded, decoded, and averaged
-over the square that a latent pixel stands for. It is fitted once and kept beside the weights.
+by least squares (with a slight ridge) to what the loaded VAE itself makes of smooth random pictures: encoded,
+decoded, and averaged over the square that a latent pixel stands for. It is fitted once and kept beside the
+weights.
 """
 
 from __future__ import annotations

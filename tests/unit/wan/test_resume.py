@@ -251,6 +251,7 @@ def test_the_fingerprint_names_what_the_numbers_depend_on(kept: Checkpoint) -> N
         "job",
         "schedule",
         "speed",
+        "loras",
         "dtype",
         "device",
         "attention",
