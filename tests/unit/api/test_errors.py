@@ -10,8 +10,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from gateway.api.errors import HANDLERS, ApiError, plan_refused
 from gateway.jobs.errors import (
     AcceptUnknown,
+    CheckpointMissing,
     IdempotencyInFlight,
     IdempotencyMismatch,
+    NotContinuable,
+    NotFinished,
     OverBudget,
     PlanRefused,
     PromptRefused,
@@ -55,6 +58,9 @@ def told(error: Exception, headers: dict[str, str] | None = None) -> ApiError:
         (IdempotencyMismatch(), 422, "idempotency_key_reused", "invalid_request_error", "a new key"),
         (IdempotencyInFlight(), 409, "idempotency_key_in_flight", "invalid_request_error", "again"),
         (StillActive("x"), 409, "video_active", "invalid_request_error", "cancel it first"),
+        (NotFinished("x"), 409, "not_finished", "invalid_request_error", "then continue it"),
+        (NotContinuable("it is a dog"), 409, "not_continuable", "invalid_request_error", "'preview'"),
+        (CheckpointMissing("x"), 410, "checkpoint_missing", "invalid_request_error", "anew"),
         (StoreFull("x"), 503, "storage_full", "server_error", "nothing was created or charged"),
         (StoreError("x"), 503, "storage_failed", "server_error", "nothing was created or charged"),
         (
@@ -123,6 +129,15 @@ def test_a_named_model_that_cannot_serve_is_refused_with_its_reason_and_an_alter
     assert "Try model 'new'" in answer.message
     assert answer.extra["plan"]["dropped"][4]["detail"] == "retired 4"
     assert answer.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("code", ["preset_not_asked", "cannot_continue"])
+def test_the_reason_is_that_of_the_way_that_was_meant(code: str) -> None:
+    others = [Dropped(model="m", offer="a/m", preset=name, code=code, detail="x") for name in ("p", "q")]
+    meant = Dropped(model="m", offer="a/m", preset="r", code="over_max_cost", detail="too dear")
+    for ways, told in (((*others, meant), "over_max_cost"), (others, code)):
+        plan = PLAN.model_copy(update={"dropped": tuple(ways)})
+        assert plan_refused(PlanRefused(plan), "m").code == told
 
 
 def test_when_nothing_fits_and_when_the_budget_is_short() -> None:
