@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from gateway.catalog.prices import PriceTerms, cost, to_micro_usd
 from gateway.db import new_id, now
 from gateway.db.tables import artefacts, videos
+from gateway.jobs import checkpoints
 from gateway.jobs.attempts import all_notes, change, end, load, mark_settled, parties_of
 from gateway.jobs.events import add_event
 from gateway.jobs.failure import close
@@ -62,12 +63,16 @@ def settle(resources: Resources, attempt_id: str) -> None:
     """Settle one attempt; safe to be run again from the start after any crash, and any number of times."""
     with resources.db.write() as connection:
         row = load(connection, attempt_id, lock=True)
-        if row.settled_at is None and row.state in ("failed", "cancelled"):
+        ended = row.settled_at is None and row.state in ("failed", "cancelled")
+        if ended:
             with step("close", row):
                 close(connection, resources, row)
                 generated(row, row.state)
-        if not change(connection, attempt_id, expect=("fetching",), next_poll_at=now() + DELIVER_WITHIN):
-            return
+        made = change(connection, attempt_id, expect=("fetching",), next_poll_at=now() + DELIVER_WITHIN)
+    if ended:
+        checkpoints.drop(resources, row)
+    if not made:
+        return
     with step("deliver", row):
         _deliver(resources, row)
 
@@ -84,6 +89,7 @@ def _deliver(resources: Resources, row: sa.Row[Any]) -> None:
     else:
         with resources.db.write() as connection:
             _complete(connection, resources, row, delivery)
+        checkpoints.drop(resources, row)
 
 
 def _fetch_and_store(resources: Resources, row: sa.Row[Any], folder: Path) -> Delivery:
@@ -253,16 +259,19 @@ def _try_again(resources: Resources, row: sa.Row[Any], error: Exception) -> None
 def _end(resources: Resources, row: sa.Row[Any], outcome: Failed, error: Exception) -> None:
     """Give the result up, and close the books with it."""
     with resources.db.write() as connection:
-        if end(
+        ended = end(
             connection,
             row.id,
             expect=("fetching",),
             outcome=outcome,
             under=row.fence,
             operator_detail=_detail(error),
-        ):
+        )
+        if ended:
             close(connection, resources, load(connection, row.id, lock=True))
             generated(row, outcome.state)
+    if ended:
+        checkpoints.drop(resources, row)
 
 
 def _detail(error: Exception) -> str:
