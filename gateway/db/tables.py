@@ -175,6 +175,7 @@ attempts = sa.Table(
     sa.Column("checkpoints", sa.JSON(none_as_null=True)),
     sa.Column("usage", sa.JSON(none_as_null=True)),
     sa.Column("notes", sa.JSON, nullable=False, default=list),
+    sa.Column("checkpoints", sa.JSON(none_as_null=True)),
     sa.Column("device", sa.String(40)),
     sa.Column("supervisor", sa.String(40)),
     sa.Column("stage", sa.String(40)),

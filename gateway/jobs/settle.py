@@ -65,12 +65,16 @@ def settle(resources: Resources, attempt_id: str) -> None:
     """Settle one attempt; safe to be run again from the start after any crash, and any number of times."""
     with resources.db.write() as connection:
         row = load(connection, attempt_id, lock=True)
-        if row.settled_at is None and row.state in ("failed", "cancelled"):
+        ended = row.settled_at is None and row.state in ("failed", "cancelled")
+        if ended:
             with step("close", row):
                 close(connection, resources, row)
                 generated(row, row.state)
-        if not change(connection, attempt_id, expect=("fetching",), next_poll_at=now() + DELIVER_WITHIN):
-            return
+        made = change(connection, attempt_id, expect=("fetching",), next_poll_at=now() + DELIVER_WITHIN)
+    if ended:
+        checkpoints.drop(resources, row)
+    if not made:
+        return
     with step("deliver", row):
         _deliver(resources, row)
 
@@ -280,16 +284,19 @@ def _try_again(resources: Resources, row: sa.Row[Any], error: Exception) -> None
 def _end(resources: Resources, row: sa.Row[Any], outcome: Failed, error: Exception) -> None:
     """Give the result up, and close the books with it."""
     with resources.db.write() as connection:
-        if end(
+        ended = end(
             connection,
             row.id,
             expect=("fetching",),
             outcome=outcome,
             under=row.fence,
             operator_detail=_detail(error),
-        ):
+        )
+        if ended:
             close(connection, resources, load(connection, row.id, lock=True))
             generated(row, outcome.state)
+    if ended:
+        checkpoints.drop(resources, row)
 
 
 def _detail(error: Exception) -> str:
