@@ -172,7 +172,6 @@ attempts = sa.Table(
     sa.Column("ticket", sa.JSON(none_as_null=True)),
     sa.Column("snapshot", sa.JSON(none_as_null=True)),
     sa.Column("source_key", sa.String(220)),
-    sa.Column("checkpoints", sa.JSON(none_as_null=True)),
     sa.Column("usage", sa.JSON(none_as_null=True)),
     sa.Column("notes", sa.JSON, nullable=False, default=list),
     sa.Column("checkpoints", sa.JSON(none_as_null=True)),
