@@ -8,7 +8,7 @@ Every message says what to do next; none holds an internal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from fastapi import Request
@@ -45,7 +45,8 @@ ErrorType = Literal[
 NO_RETRY = {"x-should-retry": "false"}
 RETRY_SOON = {"retry-after": "2"}
 _SHOWN_REASONS = 3
-_ANOTHER_WAY_WAS_MEANT = ("preset_not_asked", "cannot_continue")
+_BESIDE_THE_POINT = {"preview_only": 1, "preset_not_asked": 2, "cannot_continue": 2}
+"""Reasons that tell only that another way was meant; they are given where there is no better one."""
 
 
 class ApiError(Exception):
@@ -98,6 +99,12 @@ def _reason(way: Dropped) -> str:
     return way.detail if way.detail.startswith((subject, way.model)) else f"{subject}: {way.detail}"
 
 
+def _telling(dropped: Sequence[Dropped]) -> list[Dropped]:
+    """The ways whose reasons help most."""
+    least = min((_BESIDE_THE_POINT.get(way.code, 0) for way in dropped), default=0)
+    return [way for way in dropped if _BESIDE_THE_POINT.get(way.code, 0) == least]
+
+
 def plan_refused(error: PlanRefused, model: str) -> ApiError:
     """402 or 422 with the whole plan beside the error; ``model`` is what the request named."""
     plan = error.plan
@@ -114,7 +121,7 @@ def plan_refused(error: PlanRefused, model: str) -> ApiError:
             extra=extra,
         )
     named = model != "auto"
-    dropped = [way for way in plan.dropped if way.code not in _ANOTHER_WAY_WAS_MEANT] or plan.dropped
+    dropped = _telling(plan.dropped)
     reasons = list(dict.fromkeys(_reason(way) for way in dropped))
     more = f"; and {len(reasons) - _SHOWN_REASONS} more, see plan" if len(reasons) > _SHOWN_REASONS else ""
     advice = (

@@ -8,7 +8,9 @@ from io import BytesIO
 from typing import Any
 
 import httpx
+import openai
 import pytest
+from openai.types import Video
 from PIL import Image
 
 from gateway.ledger.verify import verify_ledger
@@ -97,6 +99,14 @@ def test_a_preview_is_finished_for_what_is_left(
     assert (remix["remixed_from_video_id"], remix["continued_from_video_id"]) == (final["id"], None)
     with server.runtime.db.read() as connection:
         assert verify_ledger(connection) == []
+
+
+@pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")
+def test_the_unmodified_sdk_continues_with_a_plain_post(server: Server, preview: str) -> None:
+    with openai.OpenAI(api_key=server.key.secret, base_url=f"{server.url}/v1", max_retries=0) as sdk:
+        asked = sdk.post(f"/videos/{preview}/continue", cast_to=Video)
+        final = sdk.videos.poll(asked.id)
+    assert (final.status, final.model_extra["continued_from_video_id"]) == ("completed", preview)
 
 
 def test_the_same_key_makes_one_final_video(server: Server, client: httpx.Client, preview: str) -> None:

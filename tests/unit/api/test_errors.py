@@ -131,13 +131,21 @@ def test_a_named_model_that_cannot_serve_is_refused_with_its_reason_and_an_alter
     assert answer.headers["x-should-retry"] == "false"
 
 
-@pytest.mark.parametrize("code", ["preset_not_asked", "cannot_continue"])
-def test_the_reason_is_that_of_the_way_that_was_meant(code: str) -> None:
-    others = [Dropped(model="m", offer="a/m", preset=name, code=code, detail="x") for name in ("p", "q")]
-    meant = Dropped(model="m", offer="a/m", preset="r", code="over_max_cost", detail="too dear")
-    for ways, told in (((*others, meant), "over_max_cost"), (others, code)):
-        plan = PLAN.model_copy(update={"dropped": tuple(ways)})
-        assert plan_refused(PlanRefused(plan), "m").code == told
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        (["preset_not_asked", "preview_only", "over_max_cost"], "over_max_cost"),
+        (["cannot_continue", "no_weights", "cannot_continue"], "no_weights"),
+        (["preset_not_asked", "preview_only"], "preview_only"),
+        (["preset_not_asked", "preset_not_asked"], "preset_not_asked"),
+    ],
+)
+def test_the_reason_given_is_that_of_the_way_that_was_meant(codes: list[str], told: str) -> None:
+    ways = tuple(Dropped(model="m", offer="a/m", code=code, detail=f"because {code}") for code in codes)
+    answer = plan_refused(PlanRefused(PLAN.model_copy(update={"dropped": ways})), "m")
+    assert answer.code == told
+    assert [code for code in set(codes) if f"because {code}" in answer.message] == [told]
+    assert len(answer.extra["plan"]["dropped"]) == len(codes)
 
 
 def test_when_nothing_fits_and_when_the_budget_is_short() -> None:
