@@ -87,11 +87,19 @@ def newest(row: sa.Row[Any]) -> dict[str, Any] | None:
 def drop(resources: Resources, row: sa.Row[Any], keep: str | None = None) -> None:
     """Delete the checkpoints of an attempt whose books are closed, but for the one under the key ``keep``.
 
-    What cannot be deleted is an orphan, and swept later.
+    Also those that a worker stored and could not name any more. What cannot be deleted is swept later.
     """
-    for entry in row.checkpoints or ():
-        if entry["key"] != keep:
-            _delete(resources, entry["key"])
+    if not row.checkpoints:
+        return
+    folder = f"{PREFIX}/{row.video_id}"
+    try:
+        found = [entry.key for entry in resources.store.keys(folder)]
+    except StoreError as error:
+        log.warning("attempt %s: its checkpoints are left to the sweep: %s", row.id, error.operator_detail)
+        return
+    for key in found:
+        if key.startswith(f"{folder}/{row.id}-") and key != keep:
+            _delete(resources, key)
 
 
 def _delete(resources: Resources, key: str) -> None:
