@@ -47,17 +47,23 @@ def _previews(world: World, video_id: str) -> list[Event]:
 
 
 def _render_as(world: World, video_id: str, body: Callable[[Control], object]) -> None:
-    """Render with this before the adapter's own work."""
+    """Render with this before the adapter's own work; what it finds wrong is no failure of the render."""
     adapter = world.runtime.registry.local("echo")
     own = adapter.render
+    wrong: list[AssertionError] = []
 
     def run(job: Job, device: Device, control: Control) -> Asset:
-        body(control)
+        try:
+            body(control)
+        except AssertionError as error:
+            wrong.append(error)
         return own(job, device, control)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapter, "render", run)
         render(world.runtime, world.attempt(video_id).id, SLOT)
+    for error in wrong:
+        raise error
 
 
 def _picture(event: Event) -> bytes | None:

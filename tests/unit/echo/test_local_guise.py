@@ -125,6 +125,16 @@ def test_a_render_that_goes_on_takes_the_time_that_is_left_and_counts_the_time_b
     assert [(note.code, note.detail) for note in asset.notes] == [("resumed", "went on from frame 8 of 8")]
 
 
+def test_a_render_that_goes_on_never_keeps_less_than_it_began_with(tmp_path: Path) -> None:
+    job = make_job(OFFER, seconds="1", fps=8)
+    state = pack(State(drawing=drawing_of(job), frames=5, device_ms=500))
+    control = _controls(tmp_path, checkpoints=[state], keep_when=lambda seen: True)
+    echo(tmp_path).render(job, CPU, control)
+    found = [newest([kept], drawing_of(job)) for kept in control.kept]
+    assert [kept.frames for kept in found] == [5, 5, 5, 5, 5, 5, 6, 7]
+    assert all(kept.device_ms >= 500 for kept in found)
+
+
 def test_a_state_says_which_frames_are_done_and_no_more_time_than_they_took(tmp_path: Path) -> None:
     job = make_job(OFFER, seconds="0.5", fps=4, options={"latency_ms": 200})
     control = _controls(tmp_path, keep_when=lambda seen: True)
