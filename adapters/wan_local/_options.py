@@ -27,6 +27,9 @@ class PresetParams(Value):
     guidance_high: float | None = Field(default=None, ge=1)
     guidance_low: float | None = Field(default=None, ge=1)
     shift: float | None = Field(default=None, gt=0)
+    preview_steps: int | None = Field(
+        default=None, ge=1, description="take only so many of the steps and show what they promise"
+    )
 
 
 def read_sampling(job: Job, *, usual_steps: int) -> PresetParams:

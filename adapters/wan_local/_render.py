@@ -4,27 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from adapters.wan_local._engines import Engines
 from adapters.wan_local._options import PresetParams, read_sampling
 from adapters.wan_local._pictures import read_picture
 from adapters.wan_local._translate import in_the_gateways_words
+from adapters.wan_local._watch import ALL_DONE, Watch
 from adapters.wan_local._weights import Weights
 from adapters.wan_local.engine import (
     DISTILLED,
     OFFICIAL,
-    Stage,
+    Checkpoint,
+    CheckpointDamaged,
+    CheckpointMismatch,
     Stats,
     WanEngine,
     WanJob,
+    WanPreview,
     WanResult,
     seconds_to_frames,
 )
 from gateway.kit.video import write_mp4
 from gateway.spec import Asset, Cancelled, Control, Device, Job, Note, Usage, parse_size
 
-_TEXT_DONE, _IMAGE_DONE, _STEPS_DONE, _ALL_DONE = 3, 5, 85, 100
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Order:
+    """What the engine is asked for; ``preview_steps`` for the first steps alone."""
+
+    wan_job: WanJob
+    steps: int
+    preview_steps: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """Where a render may go on from; ``own`` if an earlier run of the same attempt was there."""
+
+    checkpoint: Checkpoint
+    own: bool
 
 
 def render(job: Job, weights: Weights, engines: Engines, device: Device, control: Control) -> Asset:
@@ -32,55 +56,80 @@ def render(job: Job, weights: Weights, engines: Engines, device: Device, control
 
     Raises: as :meth:`gateway.spec.LocalAdapter.render`.
     """
-    wan_job = _wan_job(job, weights)
+    order = _order(job, weights)
     if control.cancelled():
         raise Cancelled("The render was stopped before it started.")
     if not engines.holds(weights, device):
-        control.progress("load", 0, _ALL_DONE)
+        control.progress("load", 0, ALL_DONE)
     engine = engines.get(weights, device)
     began = time.perf_counter()
     path = control.folder / "clip.mp4"
+    notes: list[Note] = []
     with in_the_gateways_words(weights.model):
-        result = _run(engine, wan_job, control)
-        write_mp4(path, result.frames, job.output.fps, metadata=_recipe(job, weights, wan_job, result.stats))
-    used = max(1, round((time.perf_counter() - began) * 1000))
-    return Asset(path=path, usage=Usage(device_ms=used), notes=_notes(job, result.stats))
+        result, earlier_s = _make(engine, order, job, control, notes)
+        stats = result.stats
+        with stats.timed("encode"):
+            write_mp4(path, result.frames, job.output.fps, metadata=_recipe(job, weights, order, stats))
+    stats.seconds["encode"] -= stats.seconds["decode"]  # the frames are decoded as they are written
+    log.info("%s: %s", job.tag, _account(stats))
+    used = max(1, round((time.perf_counter() - began + earlier_s) * 1000))
+    return Asset(path=path, usage=Usage(device_ms=used), notes=(*notes, *_notes(job, stats)))
 
 
-class _Progress:
-    """The engine's control: its stages as one count to 100 that never runs back."""
-
-    def __init__(self, control: Control, steps: int) -> None:
-        self.cancelled = control.cancelled
-        self._report = control.progress
-        self._steps = steps
-        self._taken = 0
-
-    def progress(self, stage: Stage, done: int, total: int) -> None:
-        if stage == "text":
-            self._report("text", _TEXT_DONE, _ALL_DONE)
-        elif stage == "image":
-            self._report("image", _IMAGE_DONE, _ALL_DONE)
-        elif stage == "decode":
-            share = (_ALL_DONE - _STEPS_DONE) * done // total
-            self._report("decode", _STEPS_DONE + share, _ALL_DONE)
-        else:
-            self._taken += 1
-            share = (_STEPS_DONE - _IMAGE_DONE) * self._taken // self._steps
-            self._report("denoise", _IMAGE_DONE + share, _ALL_DONE)
-
-
-def _run(engine: WanEngine, wan_job: WanJob, control: Control) -> WanResult:
-    assert wan_job.steps is not None
-    return engine.run(wan_job, _Progress(control, wan_job.steps))
+def _make(
+    engine: WanEngine, order: _Order, job: Job, control: Control, notes: list[Note]
+) -> tuple[WanResult | WanPreview, float]:
+    """The clip, or its preview, and the seconds that earlier runs of this attempt put into it."""
+    if order.preview_steps is not None:
+        watch = Watch(control, order.preview_steps, job.output.seconds, keeps=False)
+        part = engine.preview(order.wan_job, order.preview_steps, watch)
+        control.keep_checkpoint(part.checkpoint.to_bytes())
+        return part, 0.0
+    watch = Watch(control, order.steps, job.output.seconds, keeps=True)
+    for kept in _checkpoints(job, control, notes):
+        wan_job = order.wan_job
+        if job.request.seed is None:
+            wan_job = replace(wan_job, seed=kept.checkpoint.seed)
+        try:
+            result = engine.run(wan_job, watch, resume=kept.checkpoint)
+        except CheckpointMismatch as error:
+            notes.append(Note(code="restarted", detail=f"made from the beginning: {error}"))
+            continue
+        step = f"step {kept.checkpoint.step} of {kept.checkpoint.total}"
+        whose = "an interrupted run" if kept.own else "the preview"
+        notes.append(Note(code="resumed", detail=f"went on after {step} of {whose}"))
+        return result, kept.checkpoint.seconds if kept.own else 0.0
+    return engine.run(order.wan_job, watch), 0.0
 
 
-def _wan_job(job: Job, weights: Weights) -> WanJob:
-    fast = job.preset.fast and not weights.test
-    usual = DISTILLED if fast else OFFICIAL[weights.variant].sampling
-    sampling: PresetParams = read_sampling(job, usual_steps=usual.steps)
+def _checkpoints(job: Job, control: Control, notes: list[Note]) -> Iterator[_Kept]:
+    """Whole checkpoints, the most advanced first: of this attempt's earlier runs, then of the preview."""
+    for data in control.checkpoints():
+        try:
+            yield _Kept(checkpoint=Checkpoint.from_bytes(data), own=True)
+        except CheckpointDamaged as error:
+            log.warning("%s: a checkpoint is passed over: %s", job.tag, error)
+    if job.request.continues is None:
+        return
+    given = job.read_checkpoint()
+    if given is None:
+        notes.append(Note(code="restarted", detail="made from the beginning: the preview's state is gone"))
+        return
+    try:
+        yield _Kept(checkpoint=Checkpoint.from_bytes(given), own=False)
+    except CheckpointDamaged as error:
+        notes.append(
+            Note(code="restarted", detail=f"made from the beginning: of the preview's state {error}")
+        )
+
+
+def _order(job: Job, weights: Weights) -> _Order:
+    distilled = job.preset.fast and not weights.test
+    usual = DISTILLED if distilled else OFFICIAL[weights.variant].sampling
+    params: PresetParams = read_sampling(job, usual_steps=usual.steps)
+    assert params.steps is not None
     width, height = parse_size(job.output.size)
-    return WanJob(
+    wan_job = WanJob(
         prompt=job.request.prompt,
         negative_prompt=job.request.negative_prompt,
         image=read_picture(job, "first_frame"),
@@ -89,9 +138,10 @@ def _wan_job(job: Job, weights: Weights) -> WanJob:
         height=height,
         frames=seconds_to_frames(float(job.output.seconds), job.output.fps),
         seed=_seed(job),
-        fast=fast,
-        **sampling.model_dump(),
+        speed="distilled" if distilled else "exact",
+        **params.model_dump(exclude={"preview_steps"}),
     )
+    return _Order(wan_job=wan_job, steps=params.steps, preview_steps=params.preview_steps)
 
 
 def _seed(job: Job) -> int:
@@ -101,28 +151,41 @@ def _seed(job: Job) -> int:
     return int.from_bytes(hashlib.sha256(job.tag.encode()).digest()[:4])
 
 
-def _recipe(job: Job, weights: Weights, wan_job: WanJob, stats: Stats) -> dict[str, str]:
+def _recipe(job: Job, weights: Weights, order: _Order, stats: Stats) -> dict[str, str]:
     """What made the clip, under the MP4's key ``recipe``; the prompt is the caller's and stays out."""
-    sampling = stats.sampling
+    made, sampling = stats.job, stats.job.sampling
     recipe = {
         "model": job.offer.model,
         "preset": job.preset.name,
         "revision": weights.revision,
-        "seed": stats.seed,
-        "frames": wan_job.frames,
+        "seed": made.seed,
+        "generator": "torch, CPU, float32",  # whose seed that is: on a GPU the same number draws other noise
+        "frames": made.frames,
         "sampler": sampling.sampler,
         "steps": sampling.steps,
         "shift": sampling.shift,
         "guidance_high": sampling.guidance_high,
         "guidance_low": sampling.guidance_low,
+        "speed": made.speed,
+        "preview_steps": order.preview_steps,
     }
     return {"recipe": json.dumps(recipe)}
 
 
-def _notes(job: Job, stats: Stats) -> tuple[Note, ...]:
+def _account(stats: Stats) -> str:
+    """What a render took, in words for the log."""
+    times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in stats.seconds.items())
+    forwards = (
+        f"{stats.forwards['high']} forwards of the high-noise expert, {stats.forwards['low']} of the low"
+    )
+    resumed = "" if stats.resumed_at is None else f", resumed at step {stats.resumed_at}"
+    return f"{times}; {forwards}{resumed}; peak {stats.peak_bytes / 2**20:.0f} MiB"
+
+
+def _notes(job: Job, stats: Stats) -> list[Note]:
     notes = []
     if job.request.seed is None:
-        notes.append(Note(code="seed_used", detail=f"no seed was given; this clip's is {stats.seed}"))
+        notes.append(Note(code="seed_used", detail=f"no seed was given; this clip's is {stats.job.seed}"))
     if stats.prompt_tokens_dropped:
         read = stats.prompt_tokens - stats.prompt_tokens_dropped
         notes.append(
@@ -131,4 +194,4 @@ def _notes(job: Job, stats: Stats) -> tuple[Note, ...]:
                 detail=f"the prompt has {stats.prompt_tokens} tokens; the model read the first {read}",
             )
         )
-    return tuple(notes)
+    return notes

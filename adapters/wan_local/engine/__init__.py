@@ -7,6 +7,9 @@
     for frame in result.frames:  # uint8 [480, 832, 3]
         ...
 
+    part = engine.preview(WanJob(prompt="a cat on a beach", seed=7), steps=10)  # look at part.frames, then:
+    result = engine.run(WanJob(prompt="a cat on a beach", seed=7), resume=part.checkpoint)
+
 Needs torch, diffusers, transformers and pillow, and nothing of the gateway.
 """
 
@@ -17,10 +20,19 @@ import os
 # diffusers reads it when imported. Nothing here loads remote code; this makes sure nothing can.
 os.environ["DIFFUSERS_DISABLE_REMOTE_CODE"] = "1"
 
-from adapters.wan_local.engine.control import Control, Stage
-from adapters.wan_local.engine.engine import WanEngine, WanResult
-from adapters.wan_local.engine.errors import Cancelled, FolderError, OutOfMemory, UnsupportedJob, WanError
-from adapters.wan_local.engine.job import WanJob
+from adapters.wan_local.engine.checkpoint import Checkpoint
+from adapters.wan_local.engine.control import Control, Frame, Stage, Step
+from adapters.wan_local.engine.engine import WanEngine, WanPreview, WanResult
+from adapters.wan_local.engine.errors import (
+    Cancelled,
+    CheckpointDamaged,
+    CheckpointMismatch,
+    FolderError,
+    OutOfMemory,
+    UnsupportedJob,
+    WanError,
+)
+from adapters.wan_local.engine.job import SettledJob, WanJob
 from adapters.wan_local.engine.official import (
     DISTILLED,
     NEGATIVE_PROMPT,
@@ -29,6 +41,7 @@ from adapters.wan_local.engine.official import (
     Official,
     Sampler,
     Sampling,
+    Speed,
     seconds_to_frames,
 )
 from adapters.wan_local.engine.stats import Stats
@@ -38,19 +51,27 @@ __all__ = [
     "NEGATIVE_PROMPT",
     "OFFICIAL",
     "Cancelled",
+    "Checkpoint",
+    "CheckpointDamaged",
+    "CheckpointMismatch",
     "Control",
     "Family",
     "FolderError",
+    "Frame",
     "Official",
     "OutOfMemory",
     "Sampler",
     "Sampling",
+    "SettledJob",
+    "Speed",
     "Stage",
     "Stats",
+    "Step",
     "UnsupportedJob",
     "WanEngine",
     "WanError",
     "WanJob",
+    "WanPreview",
     "WanResult",
     "seconds_to_frames",
 ]

@@ -2,9 +2,9 @@
 
 The three families differ in nothing else during denoising:
 
-* T2V: nothing but the noisy latents.
+* T2V, and TI2V without an image: nothing but the noisy latents.
 * I2V: 20 more channels beside the 16 noisy ones, a mask and the encoded image.
-* TI2V: the image is latent frame 0 itself, pinned, and its tokens are told timestep 0.
+* TI2V with an image: it is latent frame 0 itself, pinned, and its tokens are told timestep 0.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import torch
 from diffusers.video_processor import VideoProcessor
 from PIL.Image import Image
 
-from adapters.wan_local.engine.job import WanJob
+from adapters.wan_local.engine.job import SettledJob
 from adapters.wan_local.engine.latents import normalise
 from adapters.wan_local.engine.model import WanModel
+from adapters.wan_local.engine.transformer import Timesteps
 
 
 class Condition(Protocol):
@@ -27,8 +28,8 @@ class Condition(Protocol):
         """What the transformer reads: [1, in_channels, T, H, W]."""
         ...
 
-    def timestep(self, t: torch.Tensor) -> torch.Tensor:
-        """The scalar ``t`` in the shape the transformer wants: [1], or [1, tokens]."""
+    def timesteps(self, t: torch.Tensor) -> Timesteps:
+        """The step's timestep, a scalar, as each token has it."""
         ...
 
     def finish(self, latents: torch.Tensor) -> torch.Tensor:
@@ -37,13 +38,16 @@ class Condition(Protocol):
 
 
 class TextOnly:
-    """T2V: no image."""
+    """No image. ``by_token``: see ``Timesteps``."""
+
+    def __init__(self, *, by_token: bool) -> None:
+        self._by_token = by_token
 
     def model_input(self, latents: torch.Tensor) -> torch.Tensor:
         return latents
 
-    def timestep(self, t: torch.Tensor) -> torch.Tensor:
-        return t.expand(1)
+    def timesteps(self, t: torch.Tensor) -> Timesteps:
+        return Timesteps(values=t.expand(1), by_token=self._by_token)
 
     def finish(self, latents: torch.Tensor) -> torch.Tensor:
         return latents
@@ -58,45 +62,44 @@ class ImageChannels:
     def model_input(self, latents: torch.Tensor) -> torch.Tensor:
         return torch.cat([latents, self._channels], dim=1)
 
-    def timestep(self, t: torch.Tensor) -> torch.Tensor:
-        return t.expand(1)
+    def timesteps(self, t: torch.Tensor) -> Timesteps:
+        return Timesteps(values=t.expand(1))
 
     def finish(self, latents: torch.Tensor) -> torch.Tensor:
         return latents
 
 
-class PerToken:
-    """TI2V: a timestep per token; an image is ``pinned`` [1, C, 1, H, W] as latent frame 0."""
+class PinnedFrame:
+    """TI2V: an image, ``pinned`` [1, C, 1, H, W], is latent frame 0, and its tokens are at timestep 0."""
 
-    def __init__(self, like: torch.Tensor, pinned: torch.Tensor | None) -> None:
-        self._mask = torch.ones((1, 1, *like.shape[2:]), dtype=torch.float32, device=like.device)
+    def __init__(self, pinned: torch.Tensor, like: torch.Tensor, patch: tuple[int, int, int]) -> None:
         self._pinned = pinned
-        if pinned is not None:
-            self._mask[:, :, 0] = 0
+        self._mask = torch.ones((1, 1, *like.shape[2:]), dtype=torch.float32, device=like.device)
+        self._mask[:, :, 0] = 0
+        step_t, step_h, step_w = patch
+        # Which of (0, t) a token has: that of the first latent pixel of its patch.
+        self._of_token = self._mask[0, 0, ::step_t, ::step_h, ::step_w].flatten().long()
 
     def model_input(self, latents: torch.Tensor) -> torch.Tensor:
-        if self._pinned is None:
-            return latents
         return (1 - self._mask) * self._pinned + self._mask * latents
 
-    def timestep(self, t: torch.Tensor) -> torch.Tensor:
-        # One token covers a 2x2 patch of latents.
-        return (self._mask[0, 0, :, ::2, ::2] * t).flatten().unsqueeze(0)
+    def timesteps(self, t: torch.Tensor) -> Timesteps:
+        return Timesteps(values=torch.stack([torch.zeros_like(t), t]), of_token=self._of_token, by_token=True)
 
     def finish(self, latents: torch.Tensor) -> torch.Tensor:
         return self.model_input(latents)
 
 
-def make_condition(model: WanModel, job: WanJob, noise: torch.Tensor) -> Condition:
+def make_condition(model: WanModel, job: SettledJob, noise: torch.Tensor) -> Condition:
     """Encode the job's images, if it has any, into its family's condition.
 
-    ``job`` has passed ``settle``. The VAE's encoder cache may hold tensors afterwards if this raises.
+    The VAE's encoder cache may hold tensors afterwards if this raises.
     """
-    first = None if job.image is None else _pixels(model, job, job.image)
+    if job.image is None:
+        return TextOnly(by_token=model.family == "ti2v")
+    first = _pixels(model, job, job.image)
     if model.family == "ti2v":
-        return PerToken(noise, None if first is None else _encode(model, first))
-    if first is None:
-        return TextOnly()
+        return PinnedFrame(_encode(model, first), noise, model.transformer.config.patch_size)
     last = None if job.last_image is None else _pixels(model, job, job.last_image)
     empty = first.new_zeros(1, 3, job.frames - (1 if last is None else 2), job.height, job.width)
     clip = torch.cat([first, empty] if last is None else [first, empty, last], dim=2)
@@ -104,7 +107,7 @@ def make_condition(model: WanModel, job: WanJob, noise: torch.Tensor) -> Conditi
     return ImageChannels(torch.cat([mask, _encode(model, clip)], dim=1))
 
 
-def _pixels(model: WanModel, job: WanJob, image: Image) -> torch.Tensor:
+def _pixels(model: WanModel, job: SettledJob, image: Image) -> torch.Tensor:
     """[1, 3, 1, H, W] in -1..1."""
     processor = VideoProcessor(vae_scale_factor=model.vae.config.scale_factor_spatial)
     pixels: torch.Tensor = processor.preprocess(image.convert("RGB"), height=job.height, width=job.width)

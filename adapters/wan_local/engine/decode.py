@@ -11,18 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, unpatchify
-from numpy.typing import NDArray
 
-from adapters.wan_local.engine.control import Control, raise_if_cancelled
+from adapters.wan_local.engine.control import Control, Frame, raise_if_cancelled
 from adapters.wan_local.engine.errors import naming_out_of_memory
 from adapters.wan_local.engine.latents import denormalise
 from adapters.wan_local.engine.stats import Stats
-
-Frame = NDArray[np.uint8]
 
 
 def decode_frames(
@@ -34,7 +30,7 @@ def decode_frames(
         latents: normalised [1, C, T, H, W].
 
     Raises:
-        Cancelled: asked before every latent frame.
+        Cancelled: asked before every frame.
         OutOfMemory: a latent frame did not fit.
     """
     total = 1 + (latents.shape[2] - 1) * int(vae.config.scale_factor_temporal)
@@ -44,7 +40,9 @@ def decode_frames(
         raise_if_cancelled(control)
         with stats.timed("decode"), naming_out_of_memory("decode"):
             frames = to_uint8(next(chunks))
-        yield from frames
+        for frame in frames:
+            raise_if_cancelled(control)
+            yield frame
         done += len(frames)
         control.progress("decode", done, total)
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from adapters.wan_local.engine.checkpoint import Checkpoint
 from adapters.wan_local.engine.condition import Condition, make_condition
-from adapters.wan_local.engine.control import Control, Unwatched, raise_if_cancelled
-from adapters.wan_local.engine.decode import Frame, decode_frames
-from adapters.wan_local.engine.denoise import Guide, denoise
-from adapters.wan_local.engine.errors import naming_out_of_memory
+from adapters.wan_local.engine.control import Control, Frame, Unwatched, raise_if_cancelled
+from adapters.wan_local.engine.decode import decode_frames
+from adapters.wan_local.engine.denoise import Denoising
+from adapters.wan_local.engine.errors import UnsupportedJob, naming_out_of_memory, releasing
+from adapters.wan_local.engine.fingerprint import fingerprint
 from adapters.wan_local.engine.folder import open_folder
-from adapters.wan_local.engine.job import WanJob, settle
+from adapters.wan_local.engine.job import SettledJob, WanJob, settle
 from adapters.wan_local.engine.latents import draw_noise
 from adapters.wan_local.engine.model import WanModel, load_model
-from adapters.wan_local.engine.schedule import make_schedule
+from adapters.wan_local.engine.schedule import Schedule, make_schedule
 from adapters.wan_local.engine.stats import Stats
 from adapters.wan_local.engine.text import encode_prompt
 
@@ -41,11 +44,29 @@ class WanResult:
     stats: Stats
 
 
+@dataclass(frozen=True, kw_only=True)
+class WanPreview:
+    """The first steps of a clip.
+
+    Attributes:
+        latents: the finished clip's latents as the last step taken expects them (x0), [1, C, T, H, W].
+        frames: those decoded: uint8 [H, W, 3] in order and full size, decoded as they are taken, once.
+        checkpoint: from which ``WanEngine.run`` makes the clip without taking these steps again.
+        stats: what the run did.
+    """
+
+    latents: torch.Tensor
+    frames: Iterator[Frame]
+    checkpoint: Checkpoint
+    stats: Stats
+
+
 class WanEngine:
     """One Wan 2.2 model. Runs one job at a time; frames of an earlier job may still be taken meanwhile."""
 
-    def __init__(self, model: WanModel) -> None:
+    def __init__(self, model: WanModel, *, batched_guidance: bool = False) -> None:
         self.model = model
+        self._batched = batched_guidance
 
     @classmethod
     def load(
@@ -55,6 +76,8 @@ class WanEngine:
         dtype: Literal["float32", "bfloat16"] = "float32",
         policy: Literal["auto"] = "auto",
         revision: str | None = None,
+        *,
+        batched_guidance: bool = False,
     ) -> WanEngine:
         """Load a text-to-video, image-to-video or TI2V folder.
 
@@ -64,6 +87,8 @@ class WanEngine:
             dtype: of the transformers and the text encoder; the VAE is float32 always.
             policy: where weights live. "auto", the only one so far, keeps everything on ``device``.
             revision: full commit hash; required for a hub id, unused for a folder.
+            batched_guidance: take both halves of guidance in one batch: twice the activations, and faster
+                where a clip is too small to fill the device. Equal up to rounding.
 
         Raises:
             FolderError: the folder is missing, damaged, unsafe, or of another model.
@@ -77,56 +102,132 @@ class WanEngine:
         where = torch.device(device)
         if where.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device!r}: this torch sees no GPU; use device='cpu'")
-        return cls(load_model(open_folder(source, revision), where, _DTYPES[dtype]))
+        model = load_model(open_folder(source, revision), where, _DTYPES[dtype])
+        return cls(model, batched_guidance=batched_guidance)
 
-    @torch.no_grad()
-    def run(self, job: WanJob, control: Control | None = None) -> WanResult:
+    def run(self, job: WanJob, control: Control | None = None, resume: Checkpoint | None = None) -> WanResult:
         """Make one clip.
 
         Whatever this raises, the engine stays as it was: the next job gives what it would give in a fresh
-        process.
+        process, and nothing of this one is kept.
+
+        Args:
+            resume: go on from there. The latents are those of an uninterrupted run bit for bit, in this
+                process and in another on the same kind of machine with as many threads.
 
         Raises:
             UnsupportedJob: this model cannot do it.
+            CheckpointMismatch: ``resume`` is of another job or model.
             Cancelled: ``control`` said so.
             OutOfMemory: too large for the device.
         """
         control = control or Unwatched()
-        sampling = settle(job, self.model)
-        stats = Stats(sampling=sampling, seed=job.seed)
-        raise_if_cancelled(control)
-        with naming_out_of_memory("noise"):
-            noise = draw_noise(self.model, job)
-        schedule = make_schedule(self.model, sampling)
+        settled = settle(job, self.model)
+        stats = Stats(job=settled, device=self.model.device)
+        with self._leaving_clean():
+            latents = self._latents(settled, control, stats, resume)
+        return WanResult(latents=latents, frames=self._frames(latents, control, stats), stats=stats)
+
+    def preview(self, job: WanJob, steps: int, control: Control | None = None) -> WanPreview:
+        """Take the first ``steps`` steps of ``job`` and show what they promise.
+
+        Raises:
+            UnsupportedJob: as :meth:`run`, or ``steps`` are not all high-noise ones, or all there are.
+            Cancelled, OutOfMemory: as :meth:`run`.
+        """
+        control = control or Unwatched()
+        settled = settle(job, self.model)
+        stats = Stats(job=settled, device=self.model.device)
+        with self._leaving_clean():
+            latents, checkpoint = self._prefix(settled, steps, control, stats)
+        frames = self._frames(latents, control, stats)
+        return WanPreview(latents=latents, frames=frames, checkpoint=checkpoint, stats=stats)
+
+    @torch.no_grad()
+    def _latents(
+        self, job: SettledJob, control: Control, stats: Stats, resume: Checkpoint | None
+    ) -> torch.Tensor:
+        schedule = make_schedule(self.model, job.sampling)
+        if resume is not None:
+            # Before any work: encoding an image at 720p takes half a minute.
+            resume.check(self._fingerprint(job, schedule))
+            stats.resumed_at, stats.seconds_before = resume.step, resume.seconds
+        denoising = self._begin(job, schedule, control, stats)
+        if resume is not None:
+            denoising.resume(resume)
+        denoising.run(len(schedule.experts), control, stats)
+        return denoising.clean()
+
+    @torch.no_grad()
+    def _prefix(
+        self, job: SettledJob, steps: int, control: Control, stats: Stats
+    ) -> tuple[torch.Tensor, Checkpoint]:
+        schedule = make_schedule(self.model, job.sampling)
+        most = min(schedule.steps["high"], len(schedule.experts) - 1)
+        if not 1 <= steps <= most:
+            total = len(schedule.experts)
+            raise UnsupportedJob(f"{steps} preview steps: of this job's {total} they may be 1 to {most}")
+        denoising = self._begin(job, schedule, control, stats)
+        denoising.run(steps, control, stats)
+        return denoising.clean_so_far(), denoising.checkpoint(stats.worked())
+
+    def _begin(self, job: SettledJob, schedule: Schedule, control: Control, stats: Stats) -> Denoising:
+        """Encode what steers the job, and draw its noise."""
         if self.model.boundary is not None:
             stats.boundary_step = schedule.steps["high"]
-        guided = any(sampling.guidance(expert) != 1 for expert in schedule.experts)
-        prompt, negative = self._encode_text(job, stats, control, guided=guided)
-        condition = self._encode_image(job, noise, stats, control)
-        guide = Guide(prompt=prompt, negative=negative, condition=condition, sampling=sampling)
-        latents = denoise(self.model, noise, schedule, guide, control, stats)
-        frames = decode_frames(self.model.vae, latents, control, stats)
-        return WanResult(latents=latents, frames=frames, stats=stats)
+        raise_if_cancelled(control)
+        with naming_out_of_memory("noise"):
+            noise, generator = draw_noise(self.model, job)
+        prompts = self._encode_text(job, schedule, control, stats)
+        return Denoising(
+            model=self.model,
+            job=job,
+            fingerprint=self._fingerprint(job, schedule),
+            schedule=schedule,
+            condition=self._encode_image(job, noise, control, stats),
+            prompts=prompts,
+            batched=self._batched,
+            latents=noise,
+            generator=generator,
+        )
 
     def _encode_text(
-        self, job: WanJob, stats: Stats, control: Control, *, guided: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        self, job: SettledJob, schedule: Schedule, control: Control, stats: Stats
+    ) -> tuple[torch.Tensor, ...]:
+        guided = any(job.sampling.guidance(expert) != 1 for expert in schedule.experts)
         with stats.timed("text"), naming_out_of_memory("text"):
             prompt = encode_prompt(self.model, job.prompt)
-            negative = encode_prompt(self.model, job.negative_text).embeds if guided else None
+            negative = (encode_prompt(self.model, job.negative_prompt).embeds,) if guided else ()
         stats.prompt_tokens, stats.prompt_tokens_dropped = prompt.tokens, prompt.dropped
         control.progress("text", 1, 1)
-        return prompt.embeds, negative
+        return prompt.embeds, *negative
 
-    def _encode_image(self, job: WanJob, noise: torch.Tensor, stats: Stats, control: Control) -> Condition:
+    def _encode_image(
+        self, job: SettledJob, noise: torch.Tensor, control: Control, stats: Stats
+    ) -> Condition:
         if job.image is None:
             return make_condition(self.model, job, noise)
         raise_if_cancelled(control)
-        try:
-            with stats.timed("image"), naming_out_of_memory("image"):
-                condition = make_condition(self.model, job, noise)
-        finally:
-            # The VAE's encoder keeps features of a clip it did not finish: gigabytes at 720p.
-            self.model.vae.clear_cache()
+        with stats.timed("image"), naming_out_of_memory("image"):
+            condition = make_condition(self.model, job, noise)
         control.progress("image", 1, 1)
         return condition
+
+    def _fingerprint(self, job: SettledJob, schedule: Schedule) -> dict[str, str]:
+        return fingerprint(self.model, job, schedule, batched=self._batched)
+
+    def _frames(self, latents: torch.Tensor, control: Control, stats: Stats) -> Iterator[Frame]:
+        with releasing():
+            yield from decode_frames(self.model.vae, latents, control, stats)
+
+    @contextmanager
+    def _leaving_clean(self) -> Iterator[None]:
+        """Keep nothing of a job, however it ends."""
+        if self.model.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.model.device)
+        try:
+            with releasing():
+                yield
+        finally:
+            # The VAE's encoder keeps features of a clip that it did not finish: gigabytes at 720p.
+            self.model.vae.clear_cache()

@@ -1,16 +1,19 @@
 """What can go wrong in the engine, named for what the caller can do about it.
 
 WanError
-├── FolderError      fix or download the model folder again
-├── UnsupportedJob   change the job; the message names the nearest values that fit
-├── OutOfMemory      ask for fewer pixels or frames, or use a larger device
-└── Cancelled        nothing: the caller asked for it
+├── FolderError          fix or download the model folder again
+├── UnsupportedJob       change the job; the message names the nearest values that fit
+├── OutOfMemory          ask for fewer pixels or frames, or use a larger device
+├── Cancelled            nothing: the caller asked for it
+├── CheckpointDamaged    use the one before, or start from the beginning
+└── CheckpointMismatch   resume it with what it was made with, or start from the beginning
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import clear_frames
 
 import torch
 
@@ -36,6 +39,30 @@ class OutOfMemory(WanError):
 
 class Cancelled(WanError):
     """``Control.cancelled()`` said so. The engine stays usable."""
+
+
+class CheckpointDamaged(WanError):
+    """A checkpoint's bytes are not those that were written."""
+
+
+class CheckpointMismatch(WanError):
+    """A checkpoint is of another model, job, schedule or version; the message names what differs."""
+
+
+@contextmanager
+def releasing() -> Iterator[None]:
+    """Let go of what the frames of a failure hold: a kept exception would keep the job's tensors.
+
+    Frames below the caller's are cleared once they have ended; the caller's own locals are its business.
+    """
+    try:
+        yield
+    except BaseException as error:
+        reason: BaseException | None = error
+        while reason is not None:
+            clear_frames(reason.__traceback__)
+            reason = reason.__cause__ or reason.__context__
+        raise
 
 
 @contextmanager

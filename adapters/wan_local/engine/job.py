@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, get_args
 
 from PIL.Image import Image
 
 from adapters.wan_local.engine.errors import UnsupportedJob
-from adapters.wan_local.engine.official import DISTILLED, NEGATIVE_PROMPT, OFFICIAL, Family, Sampler, Sampling
+from adapters.wan_local.engine.official import (
+    DISTILLED,
+    NEGATIVE_PROMPT,
+    OFFICIAL,
+    Family,
+    Sampler,
+    Sampling,
+    Speed,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,34 +34,46 @@ class WanJob:
         width, height: pixels; multiples of the VAE's scale times the patch (16, or 32 for TI2V).
         frames: 4n+1; see ``seconds_to_frames``.
         steps: denoising steps.
-        seed: of a CPU generator, as in diffusers, so a seed means the same noise on every device.
+        seed: of a CPU generator, as in diffusers, so a seed means the same noise on every device. The
+            authors' own code draws on the GPU: its seeds give other clips.
         guidance_high, guidance_low: classifier-free guidance of each expert; 1 skips the unconditional
             forward. A model without a second expert uses ``guidance_high`` and refuses ``guidance_low``.
         shift: bend of the noise schedule.
         sampler: "unipc", or "euler" for distilled folders.
-        fast: the folder is distilled. Like ``sampler="euler"`` it replaces the official defaults by the
-            distilled ones: 4 Euler steps, shift 5, no guidance.
+        speed: "exact" samples as the authors do, with nothing approximated. "distilled" is for folders of
+            few-step weights: 4 Euler steps, shift 5, no guidance, as ``sampler="euler"`` means too.
     """
 
     prompt: str
     negative_prompt: str | None = None
     image: Image | None = None
     last_image: Image | None = None
-    width: int = 832
-    height: int = 480
-    frames: int = 81
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
     steps: int | None = None
     seed: int = 0
     guidance_high: float | None = None
     guidance_low: float | None = None
     shift: float | None = None
     sampler: Sampler | None = None
-    fast: bool = False
+    speed: Speed = "exact"
 
-    @property
-    def negative_text(self) -> str:
-        """The negative prompt with its default filled in."""
-        return NEGATIVE_PROMPT if self.negative_prompt is None else self.negative_prompt
+
+@dataclass(frozen=True, kw_only=True)
+class SettledJob:
+    """A job that its model can do, every default filled in; the fields mean what they do in ``WanJob``."""
+
+    prompt: str
+    negative_prompt: str
+    image: Image | None
+    last_image: Image | None
+    width: int
+    height: int
+    frames: int
+    seed: int
+    sampling: Sampling
+    speed: Speed
 
 
 class Limits(Protocol):
@@ -71,26 +91,43 @@ class Limits(Protocol):
     def frame_step(self) -> int: ...
 
 
-def settle(job: WanJob, model: Limits) -> Sampling:
+def settle(job: WanJob, model: Limits) -> SettledJob:
     """Check that ``model`` can do ``job`` and fill in its defaults.
 
     Raises:
         UnsupportedJob: it cannot; for sizes and frame counts the message names the nearest that fit.
     """
-    _check_step("width", job.width, model.width_step)
-    _check_step("height", job.height, model.height_step)
-    _check_frames(job.frames, model.frame_step)
-    _check_images(job, model.family)
+    official = OFFICIAL[model.family]
+    settled = SettledJob(
+        prompt=job.prompt,
+        negative_prompt=NEGATIVE_PROMPT if job.negative_prompt is None else job.negative_prompt,
+        image=job.image,
+        last_image=job.last_image,
+        width=official.width if job.width is None else job.width,
+        height=official.height if job.height is None else job.height,
+        frames=official.frames if job.frames is None else job.frames,
+        seed=job.seed,
+        sampling=_sampling(job, official.sampling),
+        speed=job.speed,
+    )
+    _check_step("width", settled.width, model.width_step)
+    _check_step("height", settled.height, model.height_step)
+    _check_frames(settled.frames, model.frame_step)
+    _check_images(settled, model.family)
     if not 0 <= job.seed < 2**63:
         raise UnsupportedJob(f"seed {job.seed}: from 0 to 2**63 - 1")
     if job.guidance_low is not None and model.boundary is None:
         raise UnsupportedJob("guidance_low: this model has one expert; use guidance_high alone")
-    distilled = job.fast or job.sampler == "euler"
-    defaults = DISTILLED if distilled else OFFICIAL[model.family].sampling
+    if job.speed not in get_args(Speed):
+        raise UnsupportedJob(f"speed {job.speed!r}: use one of {', '.join(get_args(Speed))}")
+    _check_sampling(settled.sampling)
+    return settled
+
+
+def _sampling(job: WanJob, official: Sampling) -> Sampling:
+    defaults = DISTILLED if job.speed == "distilled" or job.sampler == "euler" else official
     asked = {field.name: getattr(job, field.name) for field in fields(Sampling)}
-    sampling = Sampling(**{k: getattr(defaults, k) if v is None else v for k, v in asked.items()})
-    _check_sampling(sampling)
-    return sampling
+    return Sampling(**{k: getattr(defaults, k) if v is None else v for k, v in asked.items()})
 
 
 def _check_step(name: str, value: int, step: int) -> None:
@@ -111,7 +148,7 @@ def _check_frames(frames: int, step: int) -> None:
     raise UnsupportedJob(f"frames {frames} does not fit: it has to be {step}n+1; nearest: {nearest}")
 
 
-def _check_images(job: WanJob, family: Family) -> None:
+def _check_images(job: SettledJob, family: Family) -> None:
     if family == "t2v" and job.image is not None:
         raise UnsupportedJob("image: this folder is text-to-video only; use an image-to-video or TI2V folder")
     if family == "i2v" and job.image is None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import torch
 from diffusers import AutoencoderKLWan
 
-from adapters.wan_local.engine.job import WanJob
+from adapters.wan_local.engine.job import SettledJob
 from adapters.wan_local.engine.model import WanModel
 
 
-def draw_noise(model: WanModel, job: WanJob) -> torch.Tensor:
-    """Float32 noise [1, C, T, H, W] on the model's device, the same for a seed on every device."""
+def draw_noise(model: WanModel, job: SettledJob) -> tuple[torch.Tensor, torch.Generator]:
+    """Float32 noise [1, C, T, H, W] on the model's device, the same for a seed on every device.
+
+    With it the CPU generator that drew it, for solvers that go on drawing.
+    """
     config = model.vae.config
     shape = (
         1,
@@ -23,7 +26,7 @@ def draw_noise(model: WanModel, job: WanJob) -> torch.Tensor:
         job.width // config.scale_factor_spatial,
     )
     generator = torch.Generator().manual_seed(job.seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float32).to(model.device)
+    return torch.randn(shape, generator=generator, dtype=torch.float32).to(model.device), generator
 
 
 def normalise(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,9 @@
 """The numbers the Wan 2.2 authors sample with.
 
 Source: Wan-Video/Wan2.2 @42bf4cf, wan/configs/{shared_config,wan_t2v_A14B,wan_i2v_A14B,wan_ti2v_5B}.py. The
-    guidance
-tuples there are (low, high). The diffusers folders say flow_shift 3.0 for both A14B models, which splits
-the steps between the experts differently (13/27 instead of 26/14 for T2V) and does not give the authors'
-results.
+guidance tuples there are (low, high). The diffusers folders say flow_shift 3.0 for both A14B models, which
+splits the steps between the experts differently (13/27 instead of 26/14 for T2V) and does not give the
+authors' results.
 
 The distilled row is LightX2V's published recipe (configs/distill/wan22/*): Euler at sigma 1, 3/4, 2/4, 1/4,
 shift 5, no guidance.
@@ -19,6 +18,7 @@ from typing import Literal
 
 Family = Literal["t2v", "i2v", "ti2v"]
 Sampler = Literal["unipc", "euler"]
+Speed = Literal["exact", "distilled"]
 Expert = Literal["high", "low"]
 
 
@@ -46,6 +46,8 @@ class Official:
 
     sampling: Sampling
     boundary: float | None
+    width: int
+    height: int
     fps: int
     frames: int
 
@@ -55,18 +57,24 @@ OFFICIAL: Mapping[Family, Official] = MappingProxyType(
         "t2v": Official(
             sampling=Sampling(sampler="unipc", steps=40, shift=12.0, guidance_high=4.0, guidance_low=3.0),
             boundary=0.875,
+            width=832,
+            height=480,
             fps=16,
             frames=81,
         ),
         "i2v": Official(
             sampling=Sampling(sampler="unipc", steps=40, shift=5.0, guidance_high=3.5, guidance_low=3.5),
             boundary=0.900,
+            width=832,
+            height=480,
             fps=16,
             frames=81,
         ),
         "ti2v": Official(
             sampling=Sampling(sampler="unipc", steps=50, shift=5.0, guidance_high=5.0, guidance_low=5.0),
             boundary=None,
+            width=1280,
+            height=704,
             fps=24,
             frames=121,
         ),

@@ -1,14 +1,32 @@
-"""Which timesteps a job visits, and which expert takes each."""
+"""Which timesteps a job visits, which expert takes each, and the solver that walks them.
+
+The switch between the experts is by timestep: a step whose timestep is at least boundary * 1000 is the
+high-noise expert's. The authors state the rule by signal-to-noise ratio (Wan2.2 README, "MoE Architecture",
+and assets/moe_2.png): the ratio falls steadily as t grows, and the switch is the timestep at which it is half
+of SNR_min, the ratio where noise is greatest, on the figure's logarithmic axis. Nothing in their code derives
+the number from that: wan/configs/wan_{t2v,i2v}_A14B.py hold the constants 0.875 and 0.900, which
+wan/{text2video,image2video}.py multiply by num_train_timesteps and compare with t, as is done here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
 from adapters.wan_local.engine.model import WanModel
 from adapters.wan_local.engine.official import Expert, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverState:
+    """What a solver remembers between two steps; tensors on the CPU."""
+
+    tensors: dict[str, torch.Tensor]
+    numbers: dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +40,49 @@ class Schedule:
     def steps(self) -> dict[Expert, int]:
         """How many steps each expert takes."""
         return {"high": self.experts.count("high"), "low": self.experts.count("low")}
+
+    def step(
+        self, index: int, velocity: torch.Tensor, latents: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The latents after step ``index``, and the clean latents (x0) that the solver now expects.
+
+        Both [1, C, T, H, W], as ``velocity`` and ``latents`` are.
+        """
+        t = self.solver.timesteps[index]
+        if isinstance(self.solver, UniPCMultistepScheduler):
+            stepped = self.solver.step(velocity, t, latents, return_dict=False)[0]
+            return stepped, self.solver.model_outputs[-1]
+        expected = latents - self.solver.sigmas[index] * velocity
+        return self.solver.step(velocity, t, latents, generator=generator, return_dict=False)[0], expected
+
+    def state(self) -> SolverState:
+        """What the steps still to come depend on, besides the latents."""
+        numbers = {"_step_index": self.solver.step_index}
+        tensors = {}
+        if isinstance(self.solver, UniPCMultistepScheduler):
+            numbers |= {name: getattr(self.solver, name) for name in _UNIPC_NUMBERS}
+            kept = {"last_sample": self.solver.last_sample}
+            for name in _UNIPC_HISTORIES:
+                kept |= {f"{name}.{place}": item for place, item in enumerate(getattr(self.solver, name))}
+            tensors = {name: item.to("cpu", copy=True) for name, item in kept.items() if item is not None}
+        return SolverState(tensors=tensors, numbers=numbers)
+
+    def restore(self, state: SolverState) -> None:
+        """Make a fresh solver what the one was that ``state`` came from."""
+        for name, number in state.numbers.items():
+            setattr(self.solver, name, number)
+        for name, tensor in state.tensors.items():
+            attribute, _, place = name.partition(".")
+            item = tensor.to(self.solver.timesteps.device, copy=True)
+            if place:
+                getattr(self.solver, attribute)[int(place)] = item
+            else:
+                setattr(self.solver, attribute, item)
+
+
+# What UniPCMultistepScheduler.step of diffusers 0.42 reads of the steps before.
+_UNIPC_NUMBERS = ("lower_order_nums", "this_order")
+_UNIPC_HISTORIES = ("model_outputs", "timestep_list")
 
 
 def make_schedule(model: WanModel, sampling: Sampling) -> Schedule:
@@ -58,3 +119,15 @@ def _euler(model: WanModel, sampling: Sampling) -> FlowMatchEulerDiscreteSchedul
     sigmas = np.linspace(1.0, 0.0, sampling.steps + 1)[:-1]
     solver.set_timesteps(sampling.steps, device=model.device, sigmas=sigmas)
     return solver
+
+
+def describe(schedule: Schedule) -> dict[str, Any]:
+    """The schedule as JSON: two with the same description take the same steps."""
+    solver = schedule.solver
+    settings = {name: value for name, value in solver.config.items() if not name.startswith("_")}
+    return {
+        "solver": type(solver).__name__,
+        "settings": settings,
+        "timesteps": solver.timesteps.tolist(),
+        "experts": list(schedule.experts),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -11,22 +11,39 @@ import pytest
 import torch
 from PIL import Image
 
-from adapters.wan_local.engine import Stage, WanEngine
+from adapters.wan_local.engine import Checkpoint, Frame, Stage, Step, WanEngine
 from adapters.wan_local.tiny import Variant, write_tiny
 
 
 class Watching:
-    """A control that remembers what it heard, and cancels once it heard ``stop_at``."""
+    """A control that remembers what it heard, and cancels once it heard ``stop_at``.
 
-    def __init__(self, stop_at: tuple[Stage, int] | None = None) -> None:
+    It keeps a checkpoint after each of the steps named in ``keep``, and pictures after those in ``look``.
+    """
+
+    def __init__(
+        self,
+        stop_at: tuple[Stage, int] | None = None,
+        keep: Container[int] = (),
+        look: Container[int] = (),
+    ) -> None:
         self.heard: list[tuple[Stage, int, int]] = []
         self.stop_at = stop_at
+        self.kept: dict[int, Checkpoint] = {}
+        self.seen: dict[int, list[Frame]] = {}
+        self._keep, self._look = keep, look
 
     def cancelled(self) -> bool:
         return self.stop_at is not None and self.stop_at in [(stage, done) for stage, done, _ in self.heard]
 
     def progress(self, stage: Stage, done: int, total: int) -> None:
         self.heard.append((stage, done, total))
+
+    def stepped(self, step: Step) -> None:
+        if step.done in self._keep:
+            self.kept[step.done] = step.checkpoint()
+        if step.done in self._look:
+            self.seen[step.done] = step.pictures()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -37,9 +37,23 @@ def test_official_numbers() -> None:
     }
 
 
-def test_negative_prompt_defaults_to_the_official_one_and_can_be_emptied() -> None:
-    assert WanJob(prompt="x").negative_text == NEGATIVE_PROMPT
-    assert WanJob(prompt="x", negative_prompt="").negative_text == ""
+def test_negative_prompt_defaults_to_the_official_one_and_can_be_emptied(engine: Engine) -> None:
+    model = engine("t2v").model
+    assert settle(WanJob(prompt="x"), model).negative_prompt == NEGATIVE_PROMPT
+    assert settle(WanJob(prompt="x", negative_prompt=""), model).negative_prompt == ""
+
+
+@pytest.mark.parametrize(
+    ("variant", "size"), [("t2v", (832, 480, 81)), ("i2v", (832, 480, 81)), ("ti2v", (1280, 704, 121))]
+)
+def test_size_and_frames_default_to_the_models_own(
+    variant: Variant, size: tuple[int, int, int], engine: Engine
+) -> None:
+    image = PICTURE if variant == "i2v" else None
+    settled = settle(WanJob(prompt="x", image=image), engine(variant).model)
+    assert (settled.width, settled.height, settled.frames) == size
+    asked = settle(WanJob(prompt="x", image=image, width=64, height=96, frames=9), engine(variant).model)
+    assert (asked.width, asked.height, asked.frames) == (64, 96, 9)
 
 
 def test_a_job_does_not_change() -> None:
@@ -85,6 +99,7 @@ def test_seconds_to_frames(seconds: float, fps: float, frames: int) -> None:
         ("t2v", {"shift": 0.0}, "shift 0.0"),
         ("t2v", {"shift": float("inf")}, "shift inf"),
         ("t2v", {"sampler": "dpm"}, "sampler 'dpm'"),
+        ("t2v", {"speed": "warp"}, "speed 'warp': use one of exact, distilled"),
         ("t2v", {"seed": -1}, "seed -1"),
         ("t2v", {"seed": 2**63}, "seed 9223372036854775808"),
     ],
@@ -100,7 +115,7 @@ def test_what_does_not_fit_is_refused_with_what_would(
 
 def test_the_distilled_numbers_fill_in_only_what_the_job_leaves_open(engine: Engine) -> None:
     model = engine("t2v").model
-    fast = settle(WanJob(prompt="x", fast=True), model)
+    fast = settle(WanJob(prompt="x", speed="distilled"), model).sampling
     assert (fast.sampler, fast.steps, fast.shift, fast.guidance_high, fast.guidance_low) == (
         "euler",
         4,
@@ -108,6 +123,8 @@ def test_the_distilled_numbers_fill_in_only_what_the_job_leaves_open(engine: Eng
         1.0,
         1.0,
     )
-    assert settle(WanJob(prompt="x", sampler="euler"), model) == fast
-    asked = settle(WanJob(prompt="x", fast=True, steps=8, sampler="unipc", guidance_high=2.0), model)
+    assert settle(WanJob(prompt="x", sampler="euler"), model).sampling == fast
+    asked = settle(
+        WanJob(prompt="x", speed="distilled", steps=8, sampler="unipc", guidance_high=2.0), model
+    ).sampling
     assert (asked.sampler, asked.steps, asked.shift, asked.guidance_high) == ("unipc", 8, 5.0, 2.0)

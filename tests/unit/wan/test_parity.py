@@ -66,6 +66,10 @@ def pipeline(tiny: Folder) -> Callable[..., Any]:
             expand_timesteps=index["expand_timesteps"],
         )
         loaded.set_progress_bar_config(disable=True)
+        # Memory-mapped weights lie at odd addresses, where the same sums are added up in another order.
+        for network in (loaded.text_encoder, loaded.vae, loaded.transformer, loaded.transformer_2):
+            for weight in network.parameters() if network is not None else ():
+                weight.data = weight.data.clone()
         return loaded
 
     return load
@@ -117,7 +121,9 @@ CASES = [
     ("i2v", "first", 3, 32, 32, 1, 8, 3.5, 3.5, 5.0),
     ("i2v", "both", 4, 48, 32, 9, 9, 3.5, 3.5, 5.0),
     ("i2v", "both", 7, 32, 64, 5, 10, 2.5, 4.5, 8.0),
-    ("ti2v", "", 4, 64, 32, 9, 11, 5.0, None, 5.0),
+    # A number of tokens that 4 divides, as every size for real has: with 6 of them diffusers' own timestep
+    # embeddings differ between tokens in the last bit, which these weights make 1.2e-5 of.
+    ("ti2v", "", 4, 64, 64, 9, 11, 5.0, None, 5.0),
     ("ti2v", "", 9, 32, 64, 5, 12, 1.0, None, 3.0),
     ("ti2v", "first", 4, 64, 64, 9, 13, 5.0, None, 5.0),
     ("ti2v", "first", 9, 32, 64, 5, 14, 2.0, None, 3.0),
@@ -222,7 +228,7 @@ def test_euler_equals_diffusers_on_the_even_grid(
                 device=device, sigmas=np.arange(num_inference_steps, 0, -1) / num_inference_steps
             )
 
-    job = WanJob(prompt=PROMPT, width=32, height=32, frames=5, seed=7, fast=True)
+    job = WanJob(prompt=PROMPT, width=32, height=32, frames=5, seed=7, speed="distilled")
     pipe = pipeline("t2v", WanPipeline)
     before = pipe.scheduler
     pipe.scheduler = EvenGrid(shift=5.0)
@@ -233,7 +239,7 @@ def test_euler_equals_diffusers_on_the_even_grid(
     assert torch.allclose(result.latents, theirs, atol=TOLERANCE)
     assert result.stats.forwards == {"high": 2, "low": 2}
     same = engine("t2v").run(
-        replace(job, fast=False, sampler="euler", steps=4, guidance_high=1.0, guidance_low=1.0)
+        replace(job, speed="exact", sampler="euler", steps=4, guidance_high=1.0, guidance_low=1.0)
     )
     assert torch.equal(same.latents, result.latents)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adapters.wan_local.engine import Cancelled, OutOfMemory, WanEngine, WanJob
+from adapters.wan_local.engine import Cancelled, OutOfMemory, Step, WanEngine, WanJob
 from adapters.wan_local.tiny import Variant
 
 Engine = Callable[[Variant], WanEngine]
@@ -25,13 +26,13 @@ def job_for(variant: Variant, photo: Photo) -> WanJob:
 
 
 class Calls:
-    """Counts the forwards of both experts at the networks themselves."""
+    """Counts the forwards of both experts at the networks' last layer."""
 
     def __init__(self, engine: WanEngine) -> None:
         self.counts = {"high": 0, "low": 0}
         networks = [("high", engine.model.transformer), ("low", engine.model.transformer_2)]
         self._hooks = [
-            network.register_forward_hook(self._count(name))
+            network.proj_out.register_forward_hook(self._count(name))
             for name, network in networks
             if network is not None
         ]
@@ -110,7 +111,7 @@ def test_progress_and_seconds_cover_every_stage(
     ]
     assert list(result.stats.seconds) == ["text", "image", "high", "low", "decode"]
     assert all(seconds > 0 for seconds in result.stats.seconds.values())
-    assert result.stats.seed == 7
+    assert result.stats.job.seed == 7
 
 
 @pytest.mark.parametrize(
@@ -144,13 +145,13 @@ def test_cancel_stops_the_frames(engine: Engine, watch: Callable[..., Any]) -> N
     ("variant", "part", "call"),
     [
         ("t2v", "text_encoder", 2),
-        ("t2v", "transformer", 2),
-        ("t2v", "transformer_2", 2),
+        ("t2v", "transformer.proj_out", 2),
+        ("t2v", "transformer_2.proj_out", 2),
         ("i2v", "vae.encoder", 2),
-        ("i2v", "transformer", 3),
-        ("i2v", "transformer_2", 4),
+        ("i2v", "transformer.patch_embedding", 2),
+        ("i2v", "transformer_2.proj_out", 4),
         ("ti2v", "vae.encoder", 1),
-        ("ti2v", "transformer", 5),
+        ("ti2v", "transformer.proj_out", 5),
     ],
 )
 def test_after_a_failure_the_next_job_equals_one_in_a_fresh_engine(
@@ -163,9 +164,7 @@ def test_after_a_failure_the_next_job_equals_one_in_a_fresh_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     used = engine(variant)
-    network: Any = used.model
-    for name in part.split("."):
-        network = getattr(network, name)
+    network = attrgetter(part)(used.model)
     job = job_for(variant, photo)
     with monkeypatch.context() as patch:
         patch.setattr(network, "forward", failing_at(call, network.forward))
@@ -199,6 +198,9 @@ def test_a_control_that_raises_leaves_the_engine_clean(engine: Engine) -> None:
             if stage == "low":
                 raise ZeroDivisionError("injected")
 
+        def stepped(self, step: Step) -> None:
+            pass
+
     before = engine("t2v").run(JOB).latents
     with pytest.raises(ZeroDivisionError):
         engine("t2v").run(JOB, Broken())
@@ -216,7 +218,12 @@ def test_a_control_that_raises_leaves_the_engine_clean(engine: Engine) -> None:
 )
 @pytest.mark.parametrize(
     ("part", "stage"),
-    [("text_encoder", "text"), ("transformer", "high"), ("transformer_2", "low"), ("vae", "image")],
+    [
+        ("text_encoder", "text"),
+        ("transformer.proj_out", "high"),
+        ("transformer_2.proj_out", "low"),
+        ("vae.encoder", "image"),
+    ],
 )
 def test_out_of_memory_is_named_with_its_stage(
     error: Exception, part: str, stage: str, engine: Engine, photo: Photo, monkeypatch: pytest.MonkeyPatch
@@ -227,7 +234,7 @@ def test_out_of_memory_is_named_with_its_stage(
     job = job_for("i2v", photo)
     before = engine("i2v").run(job).latents
     with monkeypatch.context() as patch:
-        patch.setattr(getattr(engine("i2v").model, part), "encode" if part == "vae" else "forward", full)
+        patch.setattr(attrgetter(part)(engine("i2v").model), "forward", full)
         with pytest.raises(OutOfMemory, match=stage):
             engine("i2v").run(job)
     assert torch.equal(engine("i2v").run(job).latents, before)
@@ -242,7 +249,7 @@ def test_other_runtime_errors_keep_their_name(engine: Engine, monkeypatch: pytes
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(engine("t2v").model.transformer, "forward", broken)
+    monkeypatch.setattr(engine("t2v").model.transformer.proj_out, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         engine("t2v").run(JOB)
 
