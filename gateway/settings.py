@@ -95,6 +95,8 @@ class Settings(BaseSettings):
     default_deadline_s: int = Field(default=24 * 3600, ge=1)
     drain_s: float = Field(default=30, ge=0, le=24 * 3600)
     drain_notice_s: float = Field(default=0, ge=0, le=600)
+    checkpoint_every_s: float = Field(default=30, ge=0)
+    preview_every_s: float = Field(default=2, ge=0, description="no previews if 0")
     keep_videos_days: int | None = Field(default=None, ge=1, description="never removed if unset")
     keep_history_days: int = Field(default=7, ge=1)
     metrics_public: bool = False

@@ -39,6 +39,8 @@ _QUICK: Mapping[Task, tuple[Entry, ...]] = {
     "text-to-video": _entries(
         "wan-2.2-t2v-a14b@fast",
         "wan-2.2-ti2v-5b@fast",
+        "wan-2.2-ti2v-5b@prefix",
+        "wan-2.2-t2v-a14b@prefix",
         "wan-2.2-ti2v-5b@official",
         "wan-2.2-t2v-a14b@official",
         "wan-2.2-t2v-a14b-tiny",
@@ -47,6 +49,8 @@ _QUICK: Mapping[Task, tuple[Entry, ...]] = {
     "image-to-video": _entries(
         "wan-2.2-i2v-a14b@fast",
         "wan-2.2-ti2v-5b@fast",
+        "wan-2.2-ti2v-5b@prefix",
+        "wan-2.2-i2v-a14b@prefix",
         "wan-2.2-ti2v-5b@official",
         "wan-2.2-i2v-a14b@official",
         "wan-2.2-i2v-a14b-tiny",

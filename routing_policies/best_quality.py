@@ -15,8 +15,8 @@ from routing_policies._rank import comparable_scores, no_options, ranked
 class BestQuality(Policy):
     """By score on the scale that most of the models share; models without one there come last.
 
-    A score speaks of a model at full settings, so its ``fast`` presets follow the others; between equals,
-    the cheaper.
+    A score speaks of a model at full settings, so presets that are ``fast`` or stop early follow the others;
+    between equals, the cheaper.
     """
 
     name: ClassVar[str] = "best_quality"
@@ -27,7 +27,7 @@ class BestQuality(Policy):
 
         def key(candidate: Candidate) -> tuple[bool, Decimal, bool]:
             score = scores.get(candidate.model)
-            return score is None, -(score or Decimal(0)), _fast(given, candidate)
+            return score is None, -(score or Decimal(0)), _below_full(given, candidate)
 
         def reason(candidate: Candidate) -> str:
             score = scores.get(candidate.model)
@@ -40,7 +40,7 @@ class BestQuality(Policy):
         return no_options(self.name, options)
 
 
-def _fast(given: PolicyInput, candidate: Candidate) -> bool:
+def _below_full(given: PolicyInput, candidate: Candidate) -> bool:
     offers = given.cards[candidate.model].offers
     presets = (offer.preset(candidate.preset) for offer in offers if offer.id == candidate.offer)
-    return any(preset is not None and preset.fast for preset in presets)
+    return any(preset is not None and (preset.fast or preset.finished_by) for preset in presets)

@@ -8,7 +8,7 @@ Every message says what to do next; none holds an internal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from fastapi import Request
@@ -21,8 +21,11 @@ from starlette.exceptions import HTTPException
 from gateway.api.invalid import problem_of
 from gateway.jobs.errors import (
     AcceptUnknown,
+    CheckpointMissing,
     IdempotencyInFlight,
     IdempotencyMismatch,
+    NotContinuable,
+    NotFinished,
     OverBudget,
     PlanRefused,
     PromptRefused,
@@ -42,6 +45,8 @@ ErrorType = Literal[
 NO_RETRY = {"x-should-retry": "false"}
 RETRY_SOON = {"retry-after": "2"}
 _SHOWN_REASONS = 3
+_BESIDE_THE_POINT = {"preview_only": 1, "preset_not_asked": 2, "cannot_continue": 2}
+"""Reasons that tell only that another way was meant; they are given where there is no better one."""
 
 
 class ApiError(Exception):
@@ -94,6 +99,12 @@ def _reason(way: Dropped) -> str:
     return way.detail if way.detail.startswith((subject, way.model)) else f"{subject}: {way.detail}"
 
 
+def _telling(dropped: Sequence[Dropped]) -> list[Dropped]:
+    """The ways whose reasons help most."""
+    least = min((_BESIDE_THE_POINT.get(way.code, 0) for way in dropped), default=0)
+    return [way for way in dropped if _BESIDE_THE_POINT.get(way.code, 0) == least]
+
+
 def plan_refused(error: PlanRefused, model: str) -> ApiError:
     """402 or 422 with the whole plan beside the error; ``model`` is what the request named."""
     plan = error.plan
@@ -110,7 +121,8 @@ def plan_refused(error: PlanRefused, model: str) -> ApiError:
             extra=extra,
         )
     named = model != "auto"
-    reasons = list(dict.fromkeys(_reason(way) for way in plan.dropped))
+    dropped = _telling(plan.dropped)
+    reasons = list(dict.fromkeys(_reason(way) for way in dropped))
     more = f"; and {len(reasons) - _SHOWN_REASONS} more, see plan" if len(reasons) > _SHOWN_REASONS else ""
     advice = (
         f"Try model '{plan.alternative}', or leave model out."
@@ -120,7 +132,7 @@ def plan_refused(error: PlanRefused, model: str) -> ApiError:
     subject = f"Model '{model}' cannot" if named else "No model here can"
     return ApiError(
         422,
-        plan.dropped[0].code if named and plan.dropped else "nothing_fits",
+        dropped[0].code if named and dropped else "nothing_fits",
         f"{subject} serve this request ({'; '.join(reasons[:_SHOWN_REASONS])}{more}). {advice} "
         "Nothing was charged.",
         param="model" if named else None,
@@ -203,6 +215,38 @@ def _still_active(error: StillActive, request: Request) -> ApiError:
     )
 
 
+def _not_finished(error: NotFinished, request: Request) -> ApiError:
+    return ApiError(
+        409,
+        "not_finished",
+        "The preview is not finished: wait until GET /v1/videos/{id} says 'completed', then continue it. "
+        "Nothing was charged.",
+        param="video_id",
+        headers=NO_RETRY,
+    )
+
+
+def _not_continuable(error: NotContinuable, request: Request) -> ApiError:
+    return ApiError(
+        409,
+        "not_continuable",
+        f"This video cannot be continued: {error}. Create one with mode 'preview' and a 'preset' that is "
+        "finished_by another, as GET /v1/videos/models shows. Nothing was charged.",
+        param="video_id",
+        headers=NO_RETRY,
+    )
+
+
+def _checkpoint_missing(error: CheckpointMissing, request: Request) -> ApiError:
+    return ApiError(
+        410,
+        "checkpoint_missing",
+        "The state of this preview has expired or is gone from storage: create the video anew. "
+        "Nothing was charged.",
+        param="video_id",
+    )
+
+
 def _storage(error: StoreError, request: Request) -> ApiError:
     if isinstance(error, StoreFull):
         message = (
@@ -279,6 +323,9 @@ HANDLERS: dict[type[Exception], Callable[[Any, Request], ApiError]] = {
     IdempotencyMismatch: _idempotency_mismatch,
     IdempotencyInFlight: _idempotency_in_flight,
     StillActive: _still_active,
+    NotFinished: _not_finished,
+    NotContinuable: _not_continuable,
+    CheckpointMissing: _checkpoint_missing,
     StoreError: _storage,
     AcceptUnknown: _accept_unknown,
     OperationalError: _database,

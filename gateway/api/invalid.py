@@ -12,7 +12,10 @@ from pydantic_core import ErrorDetails
 from gateway.spec import VideoRequest
 
 IMAGE_FIELDS = ("input_reference", "last_frame", "images")
-FIELDS = tuple(name for name in VideoRequest.model_fields if name != "images") + IMAGE_FIELDS
+OUR_OWN = "continues"
+"""The field of a request that the gateway alone writes."""
+
+FIELDS = tuple(name for name in VideoRequest.model_fields if name not in ("images", OUR_OWN)) + IMAGE_FIELDS
 """Every field a create may carry."""
 
 _HINTS = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from gateway.api.invalid import FIELDS, IMAGE_FIELDS
 from gateway.api.video_object import Video
-from gateway.api.wire import ImageFields
+from gateway.api.wire import CONTINUE_FIELDS, ImageFields
 from gateway.spec import VideoRequest
 
 
@@ -57,7 +59,7 @@ def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
 
 def _create_schema() -> dict[str, Any]:
     request, images = VideoRequest.model_json_schema(), ImageFields.model_json_schema()
-    plain = {name: schema for name, schema in request["properties"].items() if name != "images"}
+    plain = {name: request["properties"][name] for name in FIELDS if name not in IMAGE_FIELDS}
     pictures = _inlined(images["properties"], images["$defs"])
     return {
         "type": "object",
@@ -77,19 +79,18 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-CREATE_BODY = _body(_create_schema())
-REMIX_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["prompt"],
-                    "additionalProperties": False,
-                    "properties": {"prompt": VideoRequest.model_json_schema()["properties"]["prompt"]},
-                }
-            }
-        },
+def _part_of_create(names: Sequence[str], *, required: bool) -> dict[str, Any]:
+    """A body with these fields of a create; either all are required or none, nor a body."""
+    properties = VideoRequest.model_json_schema()["properties"]
+    schema = {
+        "type": "object",
+        "required": list(names) if required else [],
+        "additionalProperties": False,
+        "properties": {name: properties[name] for name in names},
     }
-}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
+
+
+CREATE_BODY = _body(_create_schema())
+REMIX_BODY = _part_of_create(("prompt",), required=True)
+CONTINUE_BODY = _part_of_create(CONTINUE_FIELDS, required=False)

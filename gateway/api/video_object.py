@@ -71,6 +71,7 @@ class GatewayPart(_Reply):
     eta_ms: int | None
     queue_place: int | None
     parked: bool
+    continuable: bool
     latency: dict[str, int | None]
     notes: list[dict[str, str]]
     attempts: list[AttemptSummary]
@@ -91,6 +92,7 @@ class Video(_Reply):
     seconds: str
     size: str
     remixed_from_video_id: str | None
+    continued_from_video_id: str | None
     error: VideoError | None
     gateway: GatewayPart
 
@@ -110,6 +112,7 @@ def video_object(record: VideoRecord, queue_place: int | None = None) -> dict[st
         "seconds": seconds_text(record.clip_ms),
         "size": record.size,
         "remixed_from_video_id": record.remixed_from,
+        "continued_from_video_id": record.continued_from,
         "error": _error(record.error_code, record.error_message),
         "gateway": _gateway_part(record, queue_place),
     }
@@ -170,6 +173,7 @@ def _gateway_part(record: VideoRecord, queue_place: int | None) -> dict[str, Any
         "eta_ms": decision.eta_ms,
         "queue_place": queue_place,
         "parked": record.parked and not record.terminal,
+        "continuable": record.continuable,
         "latency": dict(last.latency) if last else dict.fromkeys(LATENCY_PARTS),
         "notes": [dict(note) for note in record.notes],
         "attempts": [_attempt(attempt) for attempt in record.attempts],

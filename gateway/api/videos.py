@@ -1,4 +1,4 @@
-"""Creating, planning, reading, cancelling, remixing and deleting videos."""
+"""Creating, planning, reading, cancelling, remixing, continuing and deleting videos."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from gateway.api.errors import ApiError, invalid, plan_refused
 from gateway.api.forms import Form, read_form
 from gateway.api.params import VideoId, checked_video_id
 from gateway.api.pictures import check_images
-from gateway.api.schemas import CREATE_BODY, REMIX_BODY, DeletedVideo, VideoList
+from gateway.api.schemas import CONTINUE_BODY, CREATE_BODY, REMIX_BODY, DeletedVideo, VideoList
 from gateway.api.threads import in_sql_thread
 from gateway.api.video_object import POLL_AFTER_HEADER, Video, poll_after_ms, video_object
-from gateway.api.wire import read_create, read_remix
+from gateway.api.wire import read_continue, read_create, read_remix
 from gateway.db.keys import Caller
 from gateway.jobs.accept import accept, dry_run
+from gateway.jobs.continuation import continuation
 from gateway.jobs.control import cancel_video, delete_video
 from gateway.jobs.errors import PlanRefused
 from gateway.jobs.idempotency import Idempotency
@@ -128,6 +129,19 @@ async def remix(
     asked, images = await to_thread.run_sync(_stored_images, runtime, read_remix(form, source))
     idempotency = _idempotency(idempotency_key, f"remix {video_id}", asked)
     return await _accepted(request, caller, asked, images, idempotency, remixed_from=video_id)
+
+
+@router.post("/{video_id}/continue", response_model=Video, openapi_extra=CONTINUE_BODY)
+async def continue_preview(
+    request: Request, caller: Authenticated, video_id: VideoId, idempotency_key: IdempotencyKey = None
+) -> JSONResponse:
+    """Make the final video of a prefix preview from the state that it kept."""
+    runtime = runtime_of(request)
+    form = await _read_form(request, runtime) if await request.body() else Form(fields={})
+    source = await in_sql_thread(request, partial(continuation, runtime, caller, video_id))
+    asked, images = await to_thread.run_sync(_stored_images, runtime, read_continue(form, source))
+    idempotency = _idempotency(idempotency_key, f"continue {video_id}", asked)
+    return await _accepted(request, caller, asked, images, idempotency)
 
 
 async def _read_form(request: Request, runtime: Runtime) -> Form:

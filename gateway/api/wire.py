@@ -1,10 +1,10 @@
-"""What a create, a plan and a remix may say: strict, field by field."""
+"""What a create, a plan, a remix and a continuation may say: strict, field by field."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from gateway.api.errors import ApiError, invalid
 from gateway.api.forms import Form
-from gateway.api.invalid import IMAGE_FIELDS, allowed_range, problem_of
+from gateway.api.invalid import IMAGE_FIELDS, OUR_OWN, allowed_range, problem_of
 from gateway.spec import ImageRole, VideoRequest
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -24,6 +24,8 @@ _LATER = {
     "loras": "leave it out, or name a model that has the style",
     "webhook_url": "leave it out, and follow GET /v1/videos/{id}/events",
 }
+CONTINUE_FIELDS = ("priority", "max_cost", "deadline")
+"""What a continuation may say anew; the rest is as it was for the preview."""
 
 
 class _Wire(BaseModel):
@@ -89,16 +91,34 @@ def read_create(form: Form) -> Sent:
 
 
 def read_remix(form: Form, source: VideoRequest) -> VideoRequest:
-    """The body of a remix: ``source`` with the new prompt.
+    """The body of a remix: ``source`` with the new prompt. What went on from a preview cannot do so again.
 
     Raises:
         ApiError: 400, with the field in ``param``.
     """
-    for name in (*form.fields.keys() - {"prompt"}, *form.files):
-        message = f"'{name}' cannot be changed in a remix, only 'prompt': create a new video instead."
-        raise invalid(name, message, "unknown_parameter")
+    _only(form, ("prompt",), "a remix")
     fresh = _request(form.fields)
-    return source.model_copy(update={"prompt": fresh.prompt})
+    preset = source.preset if source.continues is None else None
+    return source.model_copy(update={"prompt": fresh.prompt, "preset": preset, "continues": None})
+
+
+def read_continue(form: Form, source: VideoRequest) -> VideoRequest:
+    """The body of a continuation: ``source`` with what of :data:`CONTINUE_FIELDS` is given.
+
+    Raises:
+        ApiError: 400, with the field in ``param``.
+    """
+    _only(form, CONTINUE_FIELDS, "a continuation")
+    fresh = _request({"prompt": source.prompt, **form.fields})
+    return source.model_copy(update={name: getattr(fresh, name) for name in form.fields})
+
+
+def _only(form: Form, names: Collection[str], what: str) -> None:
+    """Refuse every other field."""
+    for name in (*form.fields.keys() - set(names), *form.files):
+        can = ", ".join(f"'{one}'" for one in names)
+        message = f"'{name}' cannot be changed in {what}, only {can}: create a new video instead."
+        raise invalid(name, message, "unknown_parameter")
 
 
 def _refuse_later(fields: dict[str, Any]) -> None:
@@ -114,6 +134,11 @@ def _refuse_later(fields: dict[str, Any]) -> None:
 
 def _request(fields: Mapping[str, Any]) -> VideoRequest:
     values = dict(fields)
+    if OUR_OWN in values:
+        message = (
+            f"Unknown parameter '{OUR_OWN}': POST /v1/videos/{{video_id}}/continue goes on from a preview."
+        )
+        raise invalid(OUR_OWN, message, "unknown_parameter")
     for name in ("seconds", "max_cost"):
         if name in values:
             values[name] = _decimal(name, values[name])

@@ -25,6 +25,7 @@ class Asked:
         None
     )
     model: Annotated[str | None, typer.Option(help="A model or alias.  [default: auto]")] = None
+    preset: Annotated[str | None, typer.Option(help="A way to run it, as `reelgate models` names it.")] = None
     mode: Annotated[Literal["preview", "final"] | None, typer.Option(help="[default: final]")] = None
     preview: Annotated[bool, typer.Option("--preview", help="Short for --mode preview.")] = False
     tier: Annotated[str | None, typer.Option(help="At most your own tier, which is the default.")] = None

@@ -63,11 +63,18 @@ class Server:
 
     def create(self, body: Mapping[str, Any]) -> Video:
         """Ask for a video. An answer that was lost is asked for again, under the same Idempotency-Key."""
+        return self._make("/v1/videos", body)
+
+    def continue_preview(self, video_id: str, body: Mapping[str, Any]) -> Video:
+        """Ask for the final video of a prefix preview; else as :meth:`create`."""
+        return self._make(f"/v1/videos/{_segment(video_id)}/continue", body)
+
+    def _make(self, path: str, body: Mapping[str, Any]) -> Video:
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         try:
-            return self._call("POST", "/v1/videos", body=body, headers=headers)
+            return self._call("POST", path, body=body, headers=headers)
         except OutcomeUnknown:
-            return self._call("POST", "/v1/videos", body=body, headers=headers)
+            return self._call("POST", path, body=body, headers=headers)
 
     def plan(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """How this request would be served."""

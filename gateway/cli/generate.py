@@ -31,6 +31,9 @@ class _Detached(Exception):
 def command(
     asked: Asked,
     resume: Annotated[str | None, typer.Option(help="Follow this video instead of making one.")] = None,
+    continues: Annotated[
+        str | None, typer.Option("--continue", help="Make the final video of this prefix preview.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", dir_okay=False, help="Where to save it.  [default: <id>.mp4]"),
@@ -47,15 +50,16 @@ def command(
     The key is read from REELGATE_API_KEY. Ctrl-C asks whether to leave the video to itself or to cancel it;
     without a terminal it leaves.
     """
-    if (asked.prompt is None) == (resume is None):
+    if sum(said is not None for said in (asked.prompt, resume, continues)) != 1:
         raise CliError(
-            ExitCode.USAGE, "Say what the video is to show, or name one with --resume: one of them."
+            ExitCode.USAGE,
+            "Say what the video is to show, or name one with --resume or --continue: one of the three.",
         )
     if output is not None and not output.absolute().parent.is_dir():
         raise CliError(ExitCode.USAGE, f"{output.parent} is not a folder: make it first.")
     screen = console(stderr=True)
     with Server(url or _local_url(data_dir), api_key()) as server:
-        video = _created(server, asked) if resume is None else server.video(resume)
+        video = _created(server, asked, continues) if resume is None else server.video(resume)
         try:
             video = _followed(server, video, screen)
         except _Detached as left:
@@ -63,8 +67,10 @@ def command(
         _finish(server, video, output or Path(f"{video['id']}.mp4"), as_json)
 
 
-def _created(server: Server, asked: Asked) -> Video:
+def _created(server: Server, asked: Asked, continues: str | None) -> Video:
     try:
+        if continues is not None:
+            return server.continue_preview(continues, asked.body())
         return server.create(asked.body())
     except KeyboardInterrupt:
         typer.echo("stopped before the gateway answered; GET /v1/videos says whether it took it", err=True)
@@ -150,3 +156,5 @@ def _finish(server: Server, video: Video, output: Path, as_json: bool) -> None:
         typer.echo(f"{output}: {about}, ${video['gateway']['charge_usd']}{took}")
         for note in video["gateway"]["notes"]:
             typer.echo(f"note: {note['detail']} ({note['code']})")
+        if video["gateway"]["continuable"]:
+            typer.echo(f"`reelgate generate --continue {video['id']}` makes the final video from it.")

@@ -217,6 +217,7 @@ def _insert(
         "deadline_at": at + timedelta(seconds=request.deadline or resources.settings.default_deadline_s),
         "traceparent": traceparent(),
         "remixed_from": order.remixed_from,
+        "continued_from": None if request.continues is None else request.continues.video_id,
         "notes": [note.model_dump() for note in (*decided.notes, *chosen.notes)],
     }
     connection.execute(videos.insert(), row)

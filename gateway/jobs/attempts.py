@@ -126,9 +126,10 @@ def _place(
 
 
 def hand_back(connection: sa.Connection, resources: Resources, row: sa.Row[Any], claim: Claim) -> None:
-    """Put an attempt whose process ends, and for which nothing was done yet, back where another finds it.
+    """Put an attempt whose process ends, and for which nothing was done yet that would be lost, back where
+    another finds it.
 
-    It keeps its priority, which is before that of whatever was enqueued since.
+    It keeps its checkpoints, and its priority, which is before that of whatever was enqueued since.
     """
     if change(connection, row.id, expect=(row.state,), under=claim.fence, state="planned"):
         again = load(connection, row.id)

@@ -58,6 +58,18 @@ class StillActive(JobError):
     """The video is not finished, so it cannot be deleted."""
 
 
+class NotFinished(JobError):
+    """The video is not finished, so there is nothing to continue yet."""
+
+
+class NotContinuable(JobError):
+    """The video is not a prefix preview that was completed; the text says what it is."""
+
+
+class CheckpointMissing(JobError):
+    """The state that a prefix preview kept has expired, or is gone from storage."""
+
+
 class AcceptUnknown(JobError):
     """The database went away before it said whether the video was accepted: it may be made, or not."""
 

@@ -13,6 +13,9 @@ import sqlalchemy as sa
 from gateway.db.tables import artefacts, attempts, events, videos
 from gateway.spec import Plan, VideoRequest
 
+CHECKPOINT = "checkpoint"
+"""The variant of the artefact that holds a prefix preview's state: to be gone on from, not downloaded."""
+
 LATENCY_PARTS = (
     "queued_ms",
     "submit_ms",
@@ -94,6 +97,8 @@ class VideoRecord:
     expires_at: datetime | None
     parked: bool
     remixed_from: str | None
+    continued_from: str | None
+    continuable: bool
     error_code: str | None
     error_message: str | None
     notes: Sequence[Mapping[str, str]]
@@ -162,6 +167,7 @@ def accepted_video(row: Mapping[str, Any], plan: Plan, attempt_id: str) -> Video
     return VideoRecord(
         **fields,
         prompt=row["request"]["prompt"],
+        continuable=False,
         decision=Decision.of(plan),
         attempts=(first,),
     )
@@ -248,7 +254,9 @@ def _living(tenant_id: str | sa.BindParameter[str]) -> tuple[sa.ColumnElement[bo
 # What a reply needs and no more: a plan may be long, and reading a video is what clients do most. Each
 # statement is built once, because building costs more than running it.
 _VIDEO_FIELDS = tuple(
-    name for name in VideoRecord.__dataclass_fields__ if name not in ("prompt", "decision", "attempts")
+    name
+    for name in VideoRecord.__dataclass_fields__
+    if name not in ("prompt", "continuable", "decision", "attempts")
 )
 _ATTEMPT_FIELDS = tuple(name for name in AttemptRecord.__dataclass_fields__ if name != "latency")
 _DECISION = {
@@ -259,12 +267,22 @@ _DECISION = {
     "candidates": sa.func.json_array_length(videos.c.plan["candidates"]),
     "dropped": sa.func.json_array_length(videos.c.plan["dropped"]),
 }
-_RECORDS: sa.Select[Any] = sa.select(
-    *(videos.c[name] for name in _VIDEO_FIELDS),
-    videos.c.request["prompt"].as_string(),
-    *_DECISION.values(),
-    *(attempts.c[name] for name in (*_ATTEMPT_FIELDS, *LATENCY_PARTS)),
-).join(attempts, attempts.c.video_id == videos.c.id, isouter=True)
+_LIVING_CHECKPOINT = (
+    (artefacts.c.video_id == videos.c.id)
+    & (artefacts.c.variant == CHECKPOINT)
+    & artefacts.c.deleted_at.is_(None)
+)
+_RECORDS: sa.Select[Any] = (
+    sa.select(
+        *(videos.c[name] for name in _VIDEO_FIELDS),
+        videos.c.request["prompt"].as_string(),
+        artefacts.c.id.is_not(None),
+        *_DECISION.values(),
+        *(attempts.c[name] for name in (*_ATTEMPT_FIELDS, *LATENCY_PARTS)),
+    )
+    .join(attempts, attempts.c.video_id == videos.c.id, isouter=True)
+    .join(artefacts, _LIVING_CHECKPOINT, isouter=True)
+)
 _ONE = _RECORDS.where(videos.c.id == sa.bindparam("video_id"), *_living(sa.bindparam("tenant_id"))).order_by(
     attempts.c.number
 )
@@ -275,7 +293,8 @@ _BEFORE = sa.select(sa.func.count()).where(
     | ((attempts.c.priority == sa.bindparam("priority")) & (attempts.c.id < sa.bindparam("id"))),
 )
 _PROMPT_AT = len(_VIDEO_FIELDS)
-_ATTEMPT_AT = _PROMPT_AT + 1 + len(_DECISION)
+_CONTINUABLE_AT = _PROMPT_AT + 1
+_ATTEMPT_AT = _CONTINUABLE_AT + 1 + len(_DECISION)
 _LATENCY_AT = _ATTEMPT_AT + len(_ATTEMPT_FIELDS)
 
 
@@ -285,7 +304,8 @@ def _video_record(rows: Sequence[sa.Row[Any]]) -> VideoRecord:
     return VideoRecord(
         **dict(zip(_VIDEO_FIELDS, first[:_PROMPT_AT], strict=True)),
         prompt=first[_PROMPT_AT],
-        decision=Decision(**dict(zip(_DECISION, first[_PROMPT_AT + 1 : _ATTEMPT_AT], strict=True))),
+        continuable=first[_CONTINUABLE_AT],
+        decision=Decision(**dict(zip(_DECISION, first[_CONTINUABLE_AT + 1 : _ATTEMPT_AT], strict=True))),
         attempts=tuple(_attempt_record(row) for row in rows if row[_ATTEMPT_AT] is not None),
     )
 

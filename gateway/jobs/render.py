@@ -6,15 +6,15 @@ import logging
 import shutil
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.db.tables import attempts, videos
-from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, progressed, started
+from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
 from gateway.jobs.persist import persist
+from gateway.jobs.render_control import RenderControl
 from gateway.jobs.resources import Resources
 from gateway.jobs.shares import leave_queue
 from gateway.jobs.work import Gone, build_job
@@ -31,64 +31,14 @@ from gateway.spec import (
 )
 
 MAX_DEATHS = 3
-PROGRESS_EVERY_S = 0.5
-STAGE_CHARS = DEVICE_CHARS = 40
-"""What their columns hold; Postgres refuses more."""
+DEVICE_CHARS = 40
+"""What its column holds; Postgres refuses more."""
 
 log = logging.getLogger(__name__)
 
 
-class RenderControl:
-    """The core's end of a running render: progress goes to SQL, cancellation comes from there."""
-
-    def __init__(self, resources: Resources, row: sa.Row[Any], claim: Claim, folder: Path) -> None:
-        self.folder = folder
-        self._resources = resources
-        self._row = row
-        self._claim = claim
-        self._written_at = 0.0
-        self._asked_at = 0.0
-        self._stop = False
-
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """Write a step's progress, at most twice a second."""
-        if time.monotonic() - self._written_at < PROGRESS_EVERY_S:
-            return
-        self._written_at = time.monotonic()
-        try:
-            self._write(stage[:STAGE_CHARS], 100 * done // max(total, 1))
-        except sa.exc.SQLAlchemyError as error:  # a render of an hour is not lost over a step's percentage
-            log.warning("attempt %s: its progress was not recorded: %s", self._claim.attempt_id, error)
-
-    def _write(self, stage: str, percent: int) -> None:
-        claim = self._claim
-        with self._resources.db.write() as connection:
-            if change(connection, claim.attempt_id, expect=("running",), under=claim.fence, stage=stage):
-                progressed(connection, self._row.video_id, percent, stage)
-
-    def cancelled(self) -> bool:
-        """True once the caller, the deadline or the end of this process asks for it, or the claim is lost."""
-        if not self._stop and time.monotonic() - self._asked_at >= PROGRESS_EVERY_S:
-            self._asked_at = time.monotonic()
-            try:
-                self._stop = self._asked_to_stop()
-            except sa.exc.SQLAlchemyError as error:  # asked again in a moment
-                log.warning("attempt %s: could not ask whether to stop: %s", self._claim.attempt_id, error)
-        return self._stop or self._resources.stopping.is_set()
-
-    def _asked_to_stop(self) -> bool:
-        query = (
-            sa.select(videos.c.stop_requested_at, attempts.c.fence)
-            .join(attempts, attempts.c.video_id == videos.c.id)
-            .where(attempts.c.id == self._claim.attempt_id)
-        )
-        with self._resources.db.read() as connection:
-            row = connection.execute(query).one()
-        return row.stop_requested_at is not None or row.fence != self._claim.fence
-
-
 def render(resources: Resources, attempt_id: str, device: Device) -> None:
-    """Run one attempt to its end; safe to be run again from the start after any crash."""
+    """Run one attempt to its end; safe to be run again after any crash, from its newest checkpoint."""
     claim = _claim(resources, attempt_id, device)
     if claim is None:
         return

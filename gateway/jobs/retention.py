@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.db.tables import artefacts, idempotency_keys, videos
+from gateway.jobs.checkpoints import PREFIX
 from gateway.jobs.engine import HISTORY_BATCH, Engine
 from gateway.jobs.idempotency import IDEMPOTENCY_WINDOW
 from gateway.jobs.resources import Resources
@@ -89,7 +90,7 @@ def sweep_orphans(resources: Resources, stop: Stop) -> int:
     """Remove objects that are a day old and that no row names: of writers that died before their row."""
     before = now() - ORPHAN_AFTER
     removed = 0
-    for prefix in ("videos", "inputs"):
+    for prefix in ("videos", "inputs", PREFIX):
         old = (stored.key for stored in resources.store.keys(prefix) if stored.modified_at < before)
         while batch := list(islice(old, BATCH)):
             if stop.is_set():

@@ -21,9 +21,12 @@ import sqlalchemy as sa
 from gateway.catalog.prices import PriceTerms, cost, to_micro_usd
 from gateway.db import new_id, now
 from gateway.db.tables import artefacts, videos
+from gateway.jobs import checkpoints
 from gateway.jobs.attempts import all_notes, change, end, load, mark_settled, parties_of
+from gateway.jobs.continuation import finishing_preset
 from gateway.jobs.events import add_event
 from gateway.jobs.failure import close
+from gateway.jobs.records import CHECKPOINT
 from gateway.jobs.resources import Resources
 from gateway.ledger.entries import charge_and_release, provider_actual
 from gateway.media import (
@@ -62,12 +65,16 @@ def settle(resources: Resources, attempt_id: str) -> None:
     """Settle one attempt; safe to be run again from the start after any crash, and any number of times."""
     with resources.db.write() as connection:
         row = load(connection, attempt_id, lock=True)
-        if row.settled_at is None and row.state in ("failed", "cancelled"):
+        ended = row.settled_at is None and row.state in ("failed", "cancelled")
+        if ended:
             with step("close", row):
                 close(connection, resources, row)
                 generated(row, row.state)
-        if not change(connection, attempt_id, expect=("fetching",), next_poll_at=now() + DELIVER_WITHIN):
-            return
+        made = change(connection, attempt_id, expect=("fetching",), next_poll_at=now() + DELIVER_WITHIN)
+    if ended:
+        checkpoints.drop(resources, row)
+    if not made:
+        return
     with step("deliver", row):
         _deliver(resources, row)
 
@@ -82,8 +89,11 @@ def _deliver(resources: Resources, row: sa.Row[Any]) -> None:
     except Exception as error:  # noqa: BLE001  # an adapter may raise anything; the result is still there
         _try_again(resources, row, error)
     else:
+        state = _state(resources, row)
         with resources.db.write() as connection:
-            _complete(connection, resources, row, delivery)
+            settled = _complete(connection, resources, row, delivery, state)
+        if settled:
+            checkpoints.drop(resources, row, keep=None if state is None else state.key)
 
 
 def _fetch_and_store(resources: Resources, row: sa.Row[Any], folder: Path) -> Delivery:
@@ -144,8 +154,25 @@ def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
     return to
 
 
-def _complete(connection: sa.Connection, resources: Resources, row: sa.Row[Any], delivery: Delivery) -> None:
-    """Charge, release, record the files and complete the video: all or nothing."""
+def _state(resources: Resources, row: sa.Row[Any]) -> Stored | None:
+    """What a prefix preview kept last, for a final render to go on from; nothing of any other render."""
+    newest = checkpoints.newest(row)
+    if newest is None or finishing_preset(resources, row.offer, row.preset) is None:
+        return None
+    return Stored(key=newest["key"], sha256=newest["sha256"], bytes=newest["bytes"])
+
+
+def _complete(
+    connection: sa.Connection,
+    resources: Resources,
+    row: sa.Row[Any],
+    delivery: Delivery,
+    state: Stored | None,
+) -> bool:
+    """Charge, release, record the files and complete the video: all or nothing.
+
+    False if another settled it.
+    """
     at, kept = now(), resources.settings.keep_videos_days
     usage = Usage.model_validate(row.usage or {})
     price = PriceTerms.model_validate(row.price)
@@ -160,12 +187,15 @@ def _complete(connection: sa.Connection, resources: Resources, row: sa.Row[Any],
         transfer_ms=delivery.transfer_ms,
         store_ms=delivery.store_ms,
     ):
-        return
+        return False
     generated(row, "succeeded", actual)
     parties = parties_of(row)
     provider_actual(connection, parties, actual, price.version)
     charged = charge_and_release(connection, parties, actual, price.version)
-    connection.execute(artefacts.insert(), [_artefact(row, delivery, file) for file in delivery.files])
+    files = list(delivery.files)
+    if state is not None:
+        files.append((CHECKPOINT, "application/octet-stream", state))
+    connection.execute(artefacts.insert(), [_artefact(row, delivery, file) for file in files])
     connection.execute(
         videos.update()
         .where(videos.c.id == row.video_id)
@@ -179,6 +209,7 @@ def _complete(connection: sa.Connection, resources: Resources, row: sa.Row[Any],
         )
     )
     add_event(connection, row.video_id, "video.completed", model=row.model, charge_micro_usd=charged)
+    return True
 
 
 def _artefact(row: sa.Row[Any], delivery: Delivery, file: tuple[str, str, Stored]) -> dict[str, Any]:
@@ -253,16 +284,19 @@ def _try_again(resources: Resources, row: sa.Row[Any], error: Exception) -> None
 def _end(resources: Resources, row: sa.Row[Any], outcome: Failed, error: Exception) -> None:
     """Give the result up, and close the books with it."""
     with resources.db.write() as connection:
-        if end(
+        ended = end(
             connection,
             row.id,
             expect=("fetching",),
             outcome=outcome,
             under=row.fence,
             operator_detail=_detail(error),
-        ):
+        )
+        if ended:
             close(connection, resources, load(connection, row.id, lock=True))
             generated(row, outcome.state)
+    if ended:
+        checkpoints.drop(resources, row)
 
 
 def _detail(error: Exception) -> str:

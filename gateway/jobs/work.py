@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,7 +11,19 @@ import sqlalchemy as sa
 from gateway.catalog.prices import PriceTerms, price_terms
 from gateway.db import now
 from gateway.jobs.resources import Resources
-from gateway.spec import Candidate, Failed, Job, ModelCard, Offer, Output, Preset, Priority, VideoRequest
+from gateway.media import Missing, Store
+from gateway.spec import (
+    Candidate,
+    Continues,
+    Failed,
+    Job,
+    ModelCard,
+    Offer,
+    Output,
+    Preset,
+    Priority,
+    VideoRequest,
+)
 
 
 class Gone(Exception):
@@ -40,7 +53,8 @@ class InputMissing(Gone):
 class Way:
     """A candidate resolved: its offer and preset, and the price it would be started at now.
 
-    ``tuned``: the request has options for its adapter, so that its time is no measure for others.
+    ``tuned``: the request has options for its adapter, or goes on from a preview, so that its time is no
+    measure for others.
     """
 
     candidate: Candidate
@@ -68,7 +82,7 @@ def resolve(resources: Resources, candidate: Candidate, request: VideoRequest) -
         now().date(),
         pool.hourly_usd if pool else None,
     )
-    tuned = bool(request.options.get(candidate.adapter))
+    tuned = bool(request.options.get(candidate.adapter)) or request.continues is not None
     return Way(
         candidate=candidate,
         offer=offer,
@@ -111,4 +125,15 @@ def build_job(resources: Resources, row: sa.Row[Any]) -> Job:
         tag=row.id,
         account=row.account,
         read_image=lambda image: resources.store.read(image.key),
+        read_checkpoint=partial(_read_checkpoint, resources.store, request.continues),
     )
+
+
+def _read_checkpoint(store: Store, continues: Continues | None) -> bytes | None:
+    """The state to go on from; without it the render starts from the beginning."""
+    if continues is None:
+        return None
+    try:
+        return store.read(continues.checkpoint)
+    except Missing:
+        return None

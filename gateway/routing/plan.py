@@ -12,7 +12,7 @@ from gateway.routing.facts import Facts
 from gateway.routing.notes import candidate_notes
 from gateway.routing.output import resolve_output
 from gateway.routing.quote import make_quote
-from gateway.routing.rules import check_card, check_offer, check_ready
+from gateway.routing.rules import check_card, check_offer, check_preset
 from gateway.spec import (
     Candidate,
     Dropped,
@@ -148,7 +148,7 @@ def _consider_offer(
 def _candidate(
     request: VideoRequest, facts: Facts, card: ModelCard, offer: Offer, preset: Preset, output: Output
 ) -> Candidate:
-    check_ready(offer, preset, facts)
+    check_preset(request, offer, preset, facts)
     quote = make_quote(request, facts, card, offer, preset, output)
     return Candidate(
         model=card.id,

@@ -20,6 +20,10 @@ from gateway.spec import ModelCard, Offer, Output, Preset, Usage, VideoRequest
 ENOUGH_RENDERS = 3
 """From so many measured renders on, their median counts for more than the card's reference time."""
 
+LEAST_LEFT = 20
+"""A render that goes on from a preview is expected to take at least the whole one by this: it is still to be
+decoded, and two estimates are subtracted."""
+
 NOTHING_USED_YET = Usage()
 
 
@@ -31,6 +35,19 @@ class Quote(NamedTuple):
     eta_ms: int | None
 
 
+class _Effort(NamedTuple):
+    """What a render takes, from its start to its end, and what that costs."""
+
+    own_ms: int | None
+    micro_usd: int
+    price_version: str
+
+    def after(self, done: _Effort) -> _Effort:
+        """What is left of it once ``done`` is."""
+        own_ms = None if self.own_ms is None else _left(self.own_ms, done.own_ms or 0)
+        return self._replace(own_ms=own_ms, micro_usd=_left(self.micro_usd, done.micro_usd))
+
+
 def make_quote(
     request: VideoRequest, facts: Facts, card: ModelCard, offer: Offer, preset: Preset, output: Output
 ) -> Quote:
@@ -39,6 +56,24 @@ def make_quote(
     Raises:
         Excluded: ``no_price``, ``no_estimate``, ``over_max_cost``, ``over_budget`` or ``over_deadline``.
     """
+    effort = _effort(request, facts, card, offer, preset, output)
+    begun = None if request.continues is None else offer.preset(request.continues.done_preset)
+    if begun is not None:
+        effort = effort.after(_effort(request, facts, card, offer, begun, output))
+    own_ms = effort.own_ms
+    quote = Quote(
+        estimate_usd=from_micro_usd(effort.micro_usd),
+        price_version=effort.price_version,
+        eta_ms=own_ms if own_ms is None else own_ms * (1 + _turns_before(facts, offer)),
+    )
+    _check_money(request, facts, quote.estimate_usd, effort.micro_usd)
+    _check_deadline(request, quote.eta_ms)
+    return quote
+
+
+def _effort(
+    request: VideoRequest, facts: Facts, card: ModelCard, offer: Offer, preset: Preset, output: Output
+) -> _Effort:
     pool = facts.pools.get(offer.pool) if offer.pool is not None else None
     own_ms = _own_ms(facts, card, offer, preset, output)
     try:
@@ -51,14 +86,11 @@ def make_quote(
         micro_usd = to_micro_usd(cost(terms, output, usage))
     except MissingPrice as missing:
         raise Excluded("no_price", f"{offer.id}: {missing.reason}") from missing
-    quote = Quote(
-        estimate_usd=from_micro_usd(micro_usd),
-        price_version=terms.version,
-        eta_ms=own_ms if own_ms is None else own_ms * (1 + _turns_before(facts, offer)),
-    )
-    _check_money(request, facts, quote.estimate_usd, micro_usd)
-    _check_deadline(request, quote.eta_ms)
-    return quote
+    return _Effort(own_ms=own_ms, micro_usd=micro_usd, price_version=terms.version)
+
+
+def _left(whole: int, done: int) -> int:
+    return max(whole - done, -(-whole // LEAST_LEFT))
 
 
 def _own_ms(facts: Facts, card: ModelCard, offer: Offer, preset: Preset, output: Output) -> int | None:

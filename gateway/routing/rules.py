@@ -16,6 +16,7 @@ from gateway.spec import Lifecycle, ModelCard, Offer, Preset, VideoRequest
 
 CardRule = Callable[[VideoRequest, ModelCard, date], None]
 OfferRule = Callable[[VideoRequest, ModelCard, Offer, Facts], None]
+PresetRule = Callable[[VideoRequest, Offer, Preset, Facts], None]
 
 
 def check_card(request: VideoRequest, card: ModelCard, today: date) -> None:
@@ -38,15 +39,14 @@ def check_offer(request: VideoRequest, card: ModelCard, offer: Offer, facts: Fac
         rule(request, card, offer, facts)
 
 
-def check_ready(offer: Offer, preset: Preset, facts: Facts) -> None:
-    """Can this preset run here, as the gateway is configured now?
+def check_preset(request: VideoRequest, offer: Offer, preset: Preset, facts: Facts) -> None:
+    """Can this preset serve the request, as the gateway is configured now?
 
     Raises:
-        Excluded: the adapter's own reason.
+        Excluded: it cannot.
     """
-    unready = facts.unready.get((offer.id, preset.name))
-    if unready is not None:
-        raise Excluded(unready.code, unready.detail)
+    for rule in PRESET_RULES:
+        rule(request, offer, preset, facts)
 
 
 def _refuse_retired(who: str, lifecycle: Lifecycle, today: date) -> None:
@@ -121,6 +121,37 @@ def _offer_slot(request: VideoRequest, card: ModelCard, offer: Offer, facts: Fac
         )
 
 
+def _offer_continues(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
+    done = request.continues
+    if done is not None and offer.id != done.offer:
+        raise Excluded("cannot_continue", f"the preview that is continued was made by {done.offer}")
+
+
+def _preset_continues(request: VideoRequest, offer: Offer, preset: Preset, facts: Facts) -> None:
+    done = request.continues
+    if done is None:
+        return
+    begun = offer.preset(done.done_preset)
+    if begun is None or begun.finished_by != preset.name:
+        raise Excluded("cannot_continue", f"{preset.name} does not go on from {done.done_preset}")
+
+
+def _preset_asked(request: VideoRequest, offer: Offer, preset: Preset, facts: Facts) -> None:
+    if request.preset not in (None, preset.name):
+        raise Excluded("preset_not_asked", f"the preset asked for is {request.preset}")
+
+
+def _preset_mode(request: VideoRequest, offer: Offer, preset: Preset, facts: Facts) -> None:
+    if preset.finished_by is not None and request.mode != "preview":
+        raise Excluded("preview_only", f"{preset.name} stops early: it serves mode preview, and nothing else")
+
+
+def _preset_ready(request: VideoRequest, offer: Offer, preset: Preset, facts: Facts) -> None:
+    unready = facts.unready.get((offer.id, preset.name))
+    if unready is not None:
+        raise Excluded(unready.code, unready.detail)
+
+
 CARD_RULES: tuple[CardRule, ...] = (
     _card_alive,
     _card_task,
@@ -130,9 +161,17 @@ CARD_RULES: tuple[CardRule, ...] = (
 )
 
 OFFER_RULES: tuple[OfferRule, ...] = (
+    _offer_continues,
     _offer_alive,
     _offer_adapter,
     _offer_task,
     _offer_audio,
     _offer_slot,
+)
+
+PRESET_RULES: tuple[PresetRule, ...] = (
+    _preset_continues,
+    _preset_asked,
+    _preset_mode,
+    _preset_ready,
 )

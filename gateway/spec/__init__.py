@@ -78,7 +78,7 @@ from gateway.spec.job import (
     Usage,
 )
 from gateway.spec.plan import Candidate, Dropped, Ordered, Plan, Policy, PolicyInput
-from gateway.spec.request import ImageRole, InputImage, VideoRequest
+from gateway.spec.request import Continues, ImageRole, InputImage, VideoRequest
 
 __all__ = [
     "Adapter",
@@ -92,6 +92,7 @@ __all__ = [
     "Check",
     "Command",
     "ContentBlocked",
+    "Continues",
     "Control",
     "Device",
     "Dropped",

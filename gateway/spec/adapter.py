@@ -7,7 +7,7 @@ remote adapters can do stands in a protocol of its own, which the core looks for
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -122,7 +122,19 @@ class Device(Value):
 
 
 class Control(Protocol):
-    """The core's end of a running local job."""
+    """The core's end of a running local job.
+
+    A process may end at any moment. A render that can keep its state looks at :meth:`checkpoints` first, and
+    asks after every step::
+
+        if control.checkpoint_due():
+            control.keep_checkpoint(state)
+        if control.cancelled():
+            raise Cancelled("…")
+
+    ``usage.device_ms`` of its result is then the time of all steps that count: of this run and, kept in the
+    state, of the earlier ones that it went on from; but not of the steps that were lost.
+    """
 
     folder: Path
     """Where the render may write; removed afterwards."""
@@ -135,6 +147,29 @@ class Control(Protocol):
 
     def cancelled(self) -> bool:
         """True once the job should stop; ask between steps and raise :class:`Cancelled`."""
+
+    def checkpoint_due(self) -> bool:
+        """True when the state should be kept now; ask between steps, before :meth:`cancelled`.
+
+        Now and then (the operator's ``checkpoint_every_s``), at once when this process is told to end, and
+        once more when it is to hand the job back.
+        """
+
+    def keep_checkpoint(self, data: bytes) -> None:
+        """Keep this state; it is safe when this returns. Trouble is logged, not raised."""
+
+    def checkpoints(self) -> Iterator[bytes]:
+        """What earlier runs of this attempt kept, newest first, each whole as far as the core can tell.
+
+        The adapter sees for itself that it can go on from one, tries the next if not, and begins anew if
+        there is none.
+        """
+
+    def preview_due(self) -> bool:
+        """True when the caller may be shown something new (the operator's ``preview_every_s``)."""
+
+    def preview(self, image: bytes, media_type: str = "image/webp") -> None:
+        """Show the caller a picture of what is being made: encoded, 96 KiB at most, or it is dropped."""
 
 
 class LocalAdapter(_Adapter):

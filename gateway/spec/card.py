@@ -155,10 +155,15 @@ class ReferenceTime(Value):
 
 
 class Preset(Value):
-    """A named way to run an offer: ``params`` go to the adapter as they are."""
+    """A named way to run an offer: ``params`` go to the adapter as they are.
+
+    One with ``finished_by`` is for previews: its render stops early and keeps its state, and a render with
+    the preset named there goes on from it.
+    """
 
     name: Name
     fast: bool = False
+    finished_by: Name | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     times: tuple[ReferenceTime, ...] = ()
 
@@ -199,6 +204,17 @@ class Offer(Value):
             region = f"/{data['region']}" if data.get("region") else ""
             return {**data, "id": f"{data.get('adapter')}/{data.get('model')}{region}"}
         return data
+
+    @model_validator(mode="after")
+    def _finishing_presets(self) -> Self:
+        whole = {preset.name for preset in self.presets if preset.finished_by is None}
+        for preset in self.presets:
+            if preset.finished_by is not None and preset.finished_by not in whole:
+                raise ValueError(
+                    f"preset {preset.name} is finished_by {preset.finished_by}, which is no other preset of"
+                    f" this offer that runs to its end; there are: {', '.join(sorted(whole)) or 'none'}"
+                )
+        return self
 
     @cached_property
     def narrows(self) -> bool:

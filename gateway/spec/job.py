@@ -29,7 +29,8 @@ class Job:
     """What an adapter is asked to do.
 
     ``tag`` names this attempt and no other: hand it to the provider where it takes a client's own id.
-    ``read_image`` returns the bytes of one of the request's images.
+    ``read_image`` returns the bytes of one of the request's images. ``read_checkpoint`` returns the state to
+    go on from (``request.continues``); None if there is none, or it is gone.
     """
 
     request: VideoRequest
@@ -39,6 +40,7 @@ class Job:
     tag: str
     account: str
     read_image: Callable[[InputImage], bytes]
+    read_checkpoint: Callable[[], bytes | None] = lambda: None
 
     def options(self) -> dict[str, Any]:
         """The caller's options for this job's adapter."""

@@ -35,17 +35,32 @@ class InputImage(Value):
     bytes: int
 
 
+class Continues(Value):
+    """The prefix preview that a final render goes on from; only the gateway itself writes one.
+
+    ``offer`` and ``done_preset`` say what made it, ``checkpoint`` is the place of its state in the object
+    store.
+    """
+
+    video_id: str
+    offer: str
+    done_preset: Name
+    checkpoint: str
+
+
 class VideoRequest(Value):
     """One video, in the field's own terms.
 
     ``seconds``, ``size``, ``fps`` and ``tier`` left out mean the chosen card's or the tenant's default.
     ``audio=True`` is a wish (dropped with a note where it cannot be had), ``"required"`` a condition.
-    ``options`` maps an adapter's name to its own options, which that adapter validates.
+    ``preset`` left out means any. ``options`` maps an adapter's name to its own options, which that adapter
+    validates.
     """
 
     prompt: str = Field(min_length=1, max_length=32_000)
     negative_prompt: str | None = Field(default=None, max_length=32_000)
     model: str = Field(default="auto", min_length=1, max_length=80)
+    preset: Name | None = None
     images: tuple[InputImage, ...] = ()
     seconds: Decimal | None = Field(default=None, gt=0, le=600, max_digits=6, decimal_places=3)
     resolution: Resolution | None = None
@@ -61,6 +76,7 @@ class VideoRequest(Value):
     max_cost: Money | None = Field(default=None, gt=0, max_digits=12, decimal_places=6)
     deadline: int | None = Field(default=None, ge=1, le=7 * 86_400, description="seconds from accept")
     options: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    continues: Continues | None = None
 
     @property
     def task(self) -> Task:

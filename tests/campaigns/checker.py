@@ -368,7 +368,7 @@ def _decoded(path: Path) -> tuple[int, float]:
 
 def _orphans(evidence: Evidence, files: Mapping[str, Sequence[Row]]) -> int:
     named = {file["key"] for rows in files.values() for file in rows}
-    stored = evidence.store.glob("videos/*/*")
+    stored = [path for folder in ("videos", "checkpoints") for path in evidence.store.glob(f"{folder}/*/*")]
     return sum(str(path.relative_to(evidence.store)) not in named for path in stored)
 
 

@@ -37,7 +37,7 @@ TENANTS = ("north", "south", "west")
 AT_ONCE = 4
 """So many videos of the last tenant may be under way: the rest are parked."""
 
-ECHO_ONLY = {"enabled_plugins": ["echo", "policies"], "drain_s": 0}
+ECHO_ONLY = {"enabled_plugins": ["echo", "policies"], "drain_s": 0, "checkpoint_every_s": 0.05}
 WITH_WAN = {"enabled_plugins": ["policies", "wan_local"]}
 POISON = frozenset({"failed worker_lost"})
 """A job that happens to pass three armed points in three slots looks like one that kills its workers."""

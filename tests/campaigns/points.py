@@ -38,6 +38,11 @@ POINTS = (
     Point("render.drawn", "adapters.echo._local:EchoLocal.render", "after"),
     Point("render.stored", "gateway.jobs.render:_rendered", "before"),
     Point("render.done", "gateway.jobs.render:_rendered", "after"),
+    # checkpoints: stored, named on the attempt, and deleted with its end
+    Point("checkpoint.stored", "gateway.jobs.checkpoints:_record", "before"),
+    Point("checkpoint.named", "gateway.jobs.checkpoints:_record", "after"),
+    Point("checkpoint.kept", "gateway.jobs.checkpoints:keep", "after"),
+    Point("checkpoint.drop", "gateway.jobs.checkpoints:drop", "before"),
     # settle
     Point("settle.begin", "gateway.jobs.settle:_fetch_and_store", "before"),
     Point("settle.fetched", "gateway.jobs.settle:_fetch", "after"),

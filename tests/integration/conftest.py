@@ -6,7 +6,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from gateway.api.app import create_app
 from gateway.db.keys import NewKey, create_key, create_tenant
 from gateway.jobs.runtime import Runtime
 from gateway.settings import Pool, Settings
+from gateway.spec import LocalAdapter, Offer
 
 MIB = 1024**2
 
@@ -47,17 +49,29 @@ class Server:
 @pytest.fixture(scope="module")
 def server(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Started once per module and database: the engine allows one running gateway per process."""
+    with running(module_database_url, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@contextmanager
+def running(
+    database_url: str, data_dir: Path, *adapters: LocalAdapter, offers: tuple[Any, ...] = ()
+) -> Iterator[Server]:
+    """A gateway on two slots; ``adapters`` and ``offers`` are what it has besides echo's."""
     settings = Settings(
-        data_dir=tmp_path_factory.mktemp("server"),
-        database_url=module_database_url,
+        data_dir=data_dir,
+        database_url=database_url,
         isolation="none",
         enabled_plugins=("echo", "policies"),
         policy="cheapest",
         pools={"cpu": Pool.model_validate({"devices": ("cpu", "cpu")})},
+        offers=tuple(Offer.model_validate(offer) for offer in offers),
         max_image_bytes=MIB,
         max_body_bytes=4 * MIB,
     )
     runtime = Runtime.open(settings)
+    brought = {adapter.name: adapter for adapter in adapters}
+    runtime.registry = replace(runtime.registry, adapters={**runtime.registry.adapters, **brought})
     with runtime.db.write() as connection:
         first = create_tenant(connection, "first", "enterprise")
         second = create_tenant(connection, "second", "basic", monthly_budget_micro_usd=1_000)

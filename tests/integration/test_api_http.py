@@ -323,6 +323,7 @@ def test_the_catalogue_says_what_is_ready_and_at_what_price(client: httpx.Client
     assert offer["presets"][0] | {"times": []} == {
         "name": "standard",
         "fast": True,
+        "finished_by": None,
         "times": [],
         "ready": True,
         "unready": None,

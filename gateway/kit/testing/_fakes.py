@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -75,18 +75,60 @@ def _input_image(data: bytes) -> InputImage:
     )
 
 
-class FakeControl:
-    """The core's end of a local render: keeps what was reported, and cancels when it is told to."""
+Says = Callable[["FakeControl"], bool]
+"""Answers for a fake core, by what was reported, kept and shown so far."""
 
-    def __init__(self, folder: Path, cancel_when: Callable[[FakeControl], bool] | None = None) -> None:
+
+class FakeControl:
+    """The core's end of a local render: keeps what it is handed, and answers as it is told to.
+
+    ``reports``, ``kept`` and ``previews`` (picture, media type) hold what came, in order. ``checkpoints`` are
+    the states of earlier runs, newest first; ``handed_out`` counts those that were asked for.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cancel_when: Says = lambda control: False,
+        *,
+        keep_when: Says = lambda control: False,
+        show_when: Says = lambda control: False,
+        checkpoints: Sequence[bytes] = (),
+    ) -> None:
         self.folder = folder
         self.reports: list[tuple[str, int, int]] = []
-        self._cancel_when = cancel_when or (lambda control: False)
+        self.kept: list[bytes] = []
+        self.previews: list[tuple[bytes, str]] = []
+        self.handed_out = 0
+        self._earlier = checkpoints
+        self._cancel_when, self._keep_when, self._show_when = cancel_when, keep_when, show_when
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Keep the report."""
         self.reports.append((stage, done, total))
 
     def cancelled(self) -> bool:
-        """What ``cancel_when`` says of the reports so far."""
+        """What ``cancel_when`` says."""
         return self._cancel_when(self)
+
+    def checkpoint_due(self) -> bool:
+        """What ``keep_when`` says."""
+        return self._keep_when(self)
+
+    def keep_checkpoint(self, data: bytes) -> None:
+        """Keep the state."""
+        self.kept.append(data)
+
+    def checkpoints(self) -> Iterator[bytes]:
+        """The states of earlier runs."""
+        for state in self._earlier:
+            self.handed_out += 1
+            yield state
+
+    def preview_due(self) -> bool:
+        """What ``show_when`` says."""
+        return self._show_when(self)
+
+    def preview(self, image: bytes, media_type: str = "image/webp") -> None:
+        """Keep the picture."""
+        self.previews.append((image, media_type))

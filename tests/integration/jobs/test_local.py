@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.db import now
-from gateway.jobs import render as render_module
+from gateway.jobs import render_control
 from gateway.jobs.accept import accept
 from gateway.jobs.control import cancel_video
 from gateway.jobs.errors import PlanRefused
@@ -126,7 +126,7 @@ def test_a_full_store_fails_the_attempt_and_says_so(world: World, monkeypatch: p
 
 
 def test_progress_is_recorded_while_it_renders(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render_module, "PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr(render_control, "PROGRESS_EVERY_S", 0.0)
     seen: list[int] = []
 
     def watched(job: Job, device: Device, control: Control) -> Asset:
@@ -149,7 +149,7 @@ def job_video(world: World) -> str:
 
 
 def test_a_cancel_while_rendering_stops_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render_module, "PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr(render_control, "PROGRESS_EVERY_S", 0.0)
 
     def cancelled_midway(job: Job, device: Device, control: Control) -> Asset:
         assert not control.cancelled()

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from gateway.db import now
 from gateway.jobs import attempts as attempts_module
 from gateway.jobs import render as render_module
+from gateway.jobs import render_control
 from gateway.jobs import settle as settle_module
 from gateway.jobs import slots as slots_module
 from gateway.jobs import submit as submit_module
@@ -588,14 +589,14 @@ def test_a_job_that_its_provider_stopped_unasked_says_so(world: World) -> None:
 def test_progress_that_cannot_be_written_does_not_fail_the_render(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render_module, "PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr(render_control, "PROGRESS_EVERY_S", 0.0)
 
     def locked(*_: Any, **__: Any) -> None:
         raise sa.exc.OperationalError("UPDATE", {}, Exception("database is locked"))
 
     video_id = _local(world)
     with monkeypatch.context() as patch:
-        patch.setattr(render_module, "progressed", locked)
+        patch.setattr(render_control, "progressed", locked)
         render(world.runtime, world.attempt(video_id).id, SLOT)
     assert world.attempt(video_id).state == "fetching"
 

@@ -10,8 +10,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from gateway.api.errors import HANDLERS, ApiError, plan_refused
 from gateway.jobs.errors import (
     AcceptUnknown,
+    CheckpointMissing,
     IdempotencyInFlight,
     IdempotencyMismatch,
+    NotContinuable,
+    NotFinished,
     OverBudget,
     PlanRefused,
     PromptRefused,
@@ -55,6 +58,9 @@ def told(error: Exception, headers: dict[str, str] | None = None) -> ApiError:
         (IdempotencyMismatch(), 422, "idempotency_key_reused", "invalid_request_error", "a new key"),
         (IdempotencyInFlight(), 409, "idempotency_key_in_flight", "invalid_request_error", "again"),
         (StillActive("x"), 409, "video_active", "invalid_request_error", "cancel it first"),
+        (NotFinished("x"), 409, "not_finished", "invalid_request_error", "then continue it"),
+        (NotContinuable("it is a dog"), 409, "not_continuable", "invalid_request_error", "'preview'"),
+        (CheckpointMissing("x"), 410, "checkpoint_missing", "invalid_request_error", "anew"),
         (StoreFull("x"), 503, "storage_full", "server_error", "nothing was created or charged"),
         (StoreError("x"), 503, "storage_failed", "server_error", "nothing was created or charged"),
         (
@@ -123,6 +129,23 @@ def test_a_named_model_that_cannot_serve_is_refused_with_its_reason_and_an_alter
     assert "Try model 'new'" in answer.message
     assert answer.extra["plan"]["dropped"][4]["detail"] == "retired 4"
     assert answer.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        (["preset_not_asked", "preview_only", "over_max_cost"], "over_max_cost"),
+        (["cannot_continue", "no_weights", "cannot_continue"], "no_weights"),
+        (["preset_not_asked", "preview_only"], "preview_only"),
+        (["preset_not_asked", "preset_not_asked"], "preset_not_asked"),
+    ],
+)
+def test_the_reason_given_is_that_of_the_way_that_was_meant(codes: list[str], told: str) -> None:
+    ways = tuple(Dropped(model="m", offer="a/m", code=code, detail=f"because {code}") for code in codes)
+    answer = plan_refused(PlanRefused(PLAN.model_copy(update={"dropped": ways})), "m")
+    assert answer.code == told
+    assert [code for code in set(codes) if f"because {code}" in answer.message] == [told]
+    assert len(answer.extra["plan"]["dropped"]) == len(codes)
 
 
 def test_when_nothing_fits_and_when_the_budget_is_short() -> None:

@@ -46,6 +46,8 @@ def record(**changes: Any) -> VideoRecord:
         "expires_at": None,
         "parked": False,
         "remixed_from": None,
+        "continued_from": None,
+        "continuable": False,
         "error_code": None,
         "error_message": None,
         "notes": (),
@@ -69,7 +71,7 @@ def test_a_reply_is_what_the_apis_description_says(changes: dict[str, Any]) -> N
     assert Video.model_validate(video, strict=True, extra="forbid").model_dump(mode="json") == video
 
 
-def test_openais_fields_are_exactly_openais() -> None:
+def test_the_fields_are_openais_and_what_was_continued() -> None:
     video = video_object(record(), queue_place=2)
     gateway = video.pop("gateway")
     assert video == {
@@ -85,6 +87,7 @@ def test_openais_fields_are_exactly_openais() -> None:
         "seconds": "4",
         "size": "320x180",
         "remixed_from_video_id": None,
+        "continued_from_video_id": None,
         "error": None,
     }
     assert gateway["queue_place"] == 2
@@ -97,6 +100,12 @@ def test_openais_fields_are_exactly_openais() -> None:
         "candidates": 2,
         "dropped": 3,
     }
+
+
+def test_lineage_and_whether_it_can_be_continued_are_told() -> None:
+    video = video_object(record(remixed_from="video_0", continued_from="video_9", continuable=True))
+    assert (video["remixed_from_video_id"], video["continued_from_video_id"]) == ("video_0", "video_9")
+    assert video["gateway"]["continuable"] is True
 
 
 def test_a_failure_is_told_with_its_attempts() -> None:

@@ -12,8 +12,10 @@ from gateway.api.errors import ApiError
 from gateway.api.forms import Form
 from gateway.api.pictures import check_images
 from gateway.api.schemas import CREATE_BODY
-from gateway.api.wire import SentImage, read_create, read_remix
-from gateway.spec import VideoRequest
+from gateway.api.wire import SentImage, read_continue, read_create, read_remix
+from gateway.spec import Continues, VideoRequest
+
+DONE = Continues(video_id="video_1", offer="a/b", done_preset="prefix", checkpoint="checkpoints/video_1/1")
 
 
 def create(**fields: Any) -> VideoRequest:
@@ -39,6 +41,7 @@ def test_every_field_arrives() -> None:
         "prompt": "a cat",
         "negative_prompt": "",
         "model": "echo",
+        "preset": "fast",
         "seconds": "4",
         "resolution": "480p",
         "aspect_ratio": "16:9",
@@ -54,7 +57,8 @@ def test_every_field_arrives() -> None:
         "options": {"echo": {"latency_ms": 5}},
     }
     request = read_create(Form(fields=fields)).request
-    assert request.model_dump(mode="json") == {**fields, "max_cost": "0.5", "size": None, "images": []}
+    left_out = {"size": None, "images": [], "continues": None}
+    assert request.model_dump(mode="json") == {**fields, "max_cost": "0.5", **left_out}
 
 
 def test_a_prompt_is_enough_and_the_model_is_chosen() -> None:
@@ -106,6 +110,9 @@ def test_seconds_out_of_range_are_told_the_range(seconds: object) -> None:
         ("n", 2, "not_supported_yet"),
         ("n", True, "not_supported_yet"),
         ("quallity", "premium", "unknown_parameter"),
+        ("continues", DONE.model_dump(), "unknown_parameter"),
+        ("continues", None, "unknown_parameter"),
+        ("preset", "No Preset", "invalid_value"),
         ("user", "me", "unknown_parameter"),
         ("input_reference", {"file_id": "file-1"}, "file_id_not_supported"),
         ("input_reference", {"image_url": "https://example.com/a.png"}, "image_url_not_supported"),
@@ -185,10 +192,33 @@ def test_a_remix_changes_the_prompt_alone() -> None:
             read_remix(form, source)
 
 
+def test_a_remix_keeps_the_preset_asked_for_and_not_what_a_continuation_brought() -> None:
+    form = Form(fields={"prompt": "a dog"})
+    assert read_remix(form, create(preset="fast")) == create(preset="fast", prompt="a dog")
+    continued = create(preset="official").model_copy(update={"continues": DONE})
+    assert read_remix(form, continued) == create(prompt="a dog")
+
+
+def test_a_continuation_changes_priority_and_limits_alone() -> None:
+    source = create(seed=7, max_cost="1", preset="official").model_copy(update={"continues": DONE})
+    assert read_continue(Form(fields={}), source) == source
+    fresh = {"priority": "batch", "max_cost": "0.50", "deadline": 60}
+    asked = read_continue(Form(fields=fresh), source)
+    assert (asked.priority, asked.max_cost, asked.deadline) == ("batch", Decimal("0.5"), 60)
+    assert asked.model_copy(update={name: getattr(source, name) for name in fresh}) == source
+    forms = [Form(fields={name: "x"}) for name in ("prompt", "seed", "continues", "preset", "model")]
+    for form in (*forms, Form(fields={}, files={"last_frame": b""})):
+        with pytest.raises(ApiError, match="cannot be changed") as raised:
+            read_continue(form, source)
+        assert (raised.value.status, raised.value.code) == (400, "unknown_parameter")
+    with pytest.raises(ApiError, match="priority"):
+        read_continue(Form(fields={"priority": "now"}), source)
+
+
 def test_the_openapi_document_names_every_field() -> None:
     content = CREATE_BODY["requestBody"]["content"]
     properties = content["application/json"]["schema"]["properties"]
-    assert set(properties) == {*VideoRequest.model_fields, "input_reference", "last_frame"}
+    assert set(properties) == {*VideoRequest.model_fields, "input_reference", "last_frame"} - {"continues"}
     assert content["multipart/form-data"]["schema"]["properties"]["last_frame"]["format"] == "binary"
     assert "$ref" not in json.dumps(CREATE_BODY)
 

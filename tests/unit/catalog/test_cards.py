@@ -231,6 +231,20 @@ def test_local_offers_are_priced_by_device_time_and_can_be_estimated(catalog: Ca
             assert {time.resolution for time in preset.times} == covered, (offer.id, preset.name)
 
 
+def test_a_prefix_preview_takes_the_first_steps_of_the_official_render(catalog: Catalog) -> None:
+    local = [offer for _, offer in offers(catalog) if offer.adapter == "wan_local"]
+    assert len(local) == 6
+    for offer in local:
+        official, prefix = offer.presets[0], offer.presets[-1]
+        assert (official.name, prefix.name, prefix.finished_by) == ("official", "prefix", "official")
+        assert prefix.params == {**official.params, "preview_steps": prefix.params["preview_steps"]}
+        assert 0 < prefix.params["preview_steps"] < official.params["steps"]
+        for whole, part in zip(official.times, prefix.times, strict=True):
+            assert (part.resolution, part.clip_seconds) == (whole.resolution, whole.clip_seconds)
+            assert part.seconds < whole.seconds
+            assert part.source.confidence == "low"
+
+
 def test_the_local_adapter_understands_every_preset(catalog: Catalog) -> None:
     presets = [p for _, offer in offers(catalog) if offer.adapter == "wan_local" for p in offer.presets]
     assert presets

@@ -31,6 +31,12 @@ offers:
         effective_from: 2026-01-01
         source: {text: a list, date: 2026-01-02, confidence: high}
 """
+PRESETS = """
+    presets:
+      - {{name: whole}}
+      - {{name: early, finished_by: {}}}
+      - {{name: earlier, finished_by: whole}}
+"""
 
 
 def test_a_sound_file_is_read() -> None:
@@ -38,6 +44,8 @@ def test_a_sound_file_is_read() -> None:
     assert [card.id for card in cards.models] == ["a-model"]
     assert cards.offers[0].id == "a/a-model"
     assert cards.offers[0].prices[0].usd == Decimal("0.10")
+    (offer,) = parse_cards(CARD + OFFER + PRESETS.format("whole"), "test").offers
+    assert [preset.finished_by for preset in offer.presets] == [None, "whole", "whole"]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +56,9 @@ def test_a_sound_file_is_read() -> None:
         ("- models", "has to be a mapping"),
         (CARD.replace("832x480\n", "640x480\n"), "models.0: Value error, default_size 640x480"),
         (CARD + "    colour: blue\n", "models.0.colour: Extra inputs"),
+        (CARD + OFFER + PRESETS.format("gone"), "preset early is finished_by gone, which is no other preset"),
+        (CARD + OFFER + PRESETS.format("early"), "there are: whole"),
+        (CARD + OFFER + PRESETS.format("earlier"), "there are: whole"),
         (CARD.replace('"5"}', '"6"}'), "models.0.durations"),
         (CARD + OFFER.replace('"0.10"', "0.10"), 'write 0.10 in quotes: "0.10"'),
         (CARD + OFFER.replace('"0.10"', ".inf"), "write .inf in quotes"),

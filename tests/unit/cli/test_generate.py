@@ -44,6 +44,7 @@ def video(status: str, progress: int = 0, **about: Any) -> dict[str, Any]:
             "eta_ms": 9000,
             "latency": {"queued_ms": None, "total_ms": 1234},
             "notes": [],
+            "continuable": False,
             "attempts": [],
             **about,
         },
@@ -163,6 +164,27 @@ def test_a_video_can_be_resumed(made: Any, script: Script, tmp_path: Path):
     assert made("--resume", "../keys").code == 2
     assert made("a cat", "--resume", VIDEO_ID).code == 2
     assert made().code == 2
+
+
+def test_a_prefix_preview_says_how_to_go_on(made: Any, script: Script, tmp_path: Path):
+    script.states = [video("completed", 100, continuable=True)]
+    ran = made("a cat", "--preview", "--preset", "prefix", "-o", tmp_path / "a.mp4")
+    assert script.sent[0][2] == {"prompt": "a cat", "mode": "preview", "preset": "prefix"}
+    assert ran.out.splitlines()[-1].startswith(f"`reelgate generate --continue {VIDEO_ID}` makes ")
+    assert "--continue" not in made("a cat", "-o", tmp_path / "a.mp4", "--json").out
+
+
+def test_a_preview_can_be_continued(made: Any, script: Script, tmp_path: Path):
+    ran = made("--continue", VIDEO_ID, "--max-cost", "0.5", "-o", tmp_path / "b.mp4")
+    assert ran.code == 0
+    assert (tmp_path / "b.mp4").read_bytes() == b"an mp4"
+    method, path, body, headers = script.sent[0]
+    assert (method, path, body) == ("POST", f"/v1/videos/{VIDEO_ID}/continue", {"max_cost": "0.5"})
+    assert headers["idempotency-key"]
+    assert "--continue" not in ran.out
+    assert made("--continue", "../keys").code == 2
+    assert made("a cat", "--continue", VIDEO_ID).code == 2
+    assert made("--resume", VIDEO_ID, "--continue", VIDEO_ID).code == 2
 
 
 @pytest.mark.parametrize(

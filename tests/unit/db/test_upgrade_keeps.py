@@ -12,9 +12,10 @@ from alembic.config import Config
 
 from gateway.db import Database
 from gateway.db.migrate import migrations_dir, upgrade
-from gateway.db.tables import videos
+from gateway.db.tables import attempts, videos
 
-EARLIER = ["0001"]
+EARLIER = {"0001": 8, "0002": 11}
+"""How many tables a release had."""
 
 MEANT = {
     "status": "completed",
@@ -23,6 +24,9 @@ MEANT = {
     "ledger_entries.kind": "hold",
 }
 """What the check constraints ask for; every other value tells its column."""
+
+ADDED = {"parked": False, "expires_at": None, "continued_from": None}
+"""What a video of an earlier release has in the columns that came since."""
 
 VALUES: dict[type[sa.types.TypeEngine[Any]], Any] = {
     sa.Boolean: True,
@@ -65,8 +69,10 @@ def _rows(db: Database, tables: sa.MetaData) -> dict[str, list[dict[str, Any]]]:
         }
 
 
-@pytest.mark.parametrize("revision", EARLIER)
-def test_nothing_of_any_row_is_lost_and_the_code_of_today_reads_it(empty: Database, revision: str) -> None:
+@pytest.mark.parametrize(("revision", "tables"), EARLIER.items())
+def test_nothing_of_any_row_is_lost_and_the_code_of_today_reads_it(
+    empty: Database, revision: str, tables: int
+) -> None:
     _upgrade_to(empty, revision)
     earlier = sa.MetaData()
     earlier.reflect(empty.engine)
@@ -77,10 +83,13 @@ def test_nothing_of_any_row_is_lost_and_the_code_of_today_reads_it(empty: Databa
                 table.insert().values({column.name: _value(column) for column in table.columns})
             )
     before = _rows(empty, earlier)
-    assert [len(rows) for rows in before.values()] == [1] * 8
+    assert [len(rows) for rows in before.values()] == [1] * tables
     upgrade(empty)
     assert _rows(empty, earlier) == before
     with empty.read() as connection:
         video = connection.execute(sa.select(videos)).one()
+        attempt = connection.execute(sa.select(attempts)).one()
     assert (video.request, video.created_at) == (VALUES[sa.JSON], VALUES[sa.DateTime])
-    assert (video.parked, video.expires_at) == (False, None)
+    added = {name: value for name, value in ADDED.items() if name not in earlier.tables["videos"].columns}
+    assert {name: getattr(video, name) for name in added} == added
+    assert attempt.checkpoints is None

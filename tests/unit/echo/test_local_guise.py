@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,7 +15,8 @@ from PIL import Image
 
 from adapters.echo import register_adapters
 from adapters.echo._draw import draw
-from adapters.echo._drawing import Drawing
+from adapters.echo._drawing import Drawing, drawing_of
+from adapters.echo._state import State, newest, pack
 from gateway.kit.cards import load_cards
 from gateway.kit.testing import FakeControl, decode, make_job
 from gateway.spec import Cancelled, Device, LocalAdapter, OutOfMemory, PluginContext, RenderError
@@ -104,6 +107,63 @@ def test_a_long_wait_between_frames_can_be_cancelled(tmp_path: Path) -> None:
         echo(tmp_path).render(job, CPU, FakeControl(tmp_path, third_time))
     assert time.monotonic() - started < 5
     assert list(tmp_path.iterdir()) == []
+
+
+def _controls(folder: Path, **given: Any) -> FakeControl:
+    made = Path(tempfile.mkdtemp(dir=folder))
+    return FakeControl(made, **given)
+
+
+def test_a_render_that_goes_on_takes_the_time_that_is_left_and_counts_the_time_before(tmp_path: Path) -> None:
+    job = make_job(OFFER, seconds="1", fps=8, options={"latency_ms": 60_000})
+    state = pack(State(drawing=drawing_of(job), frames=8, device_ms=52_500))
+    started = time.monotonic()
+    asset = echo(tmp_path).render(job, CPU, _controls(tmp_path, checkpoints=[state]))
+    assert time.monotonic() - started < 10
+    assert asset.usage.device_ms is not None
+    assert 52_500 <= asset.usage.device_ms < 62_500
+    assert [(note.code, note.detail) for note in asset.notes] == [("resumed", "went on from frame 8 of 8")]
+
+
+def test_a_render_that_goes_on_never_keeps_less_than_it_began_with(tmp_path: Path) -> None:
+    job = make_job(OFFER, seconds="1", fps=8)
+    state = pack(State(drawing=drawing_of(job), frames=5, device_ms=500))
+    control = _controls(tmp_path, checkpoints=[state], keep_when=lambda seen: True)
+    echo(tmp_path).render(job, CPU, control)
+    found = [newest([kept], drawing_of(job)) for kept in control.kept]
+    assert [kept.frames for kept in found] == [5, 5, 5, 5, 5, 5, 6, 7]
+    assert all(kept.device_ms >= 500 for kept in found)
+
+
+def test_a_state_says_which_frames_are_done_and_no_more_time_than_they_took(tmp_path: Path) -> None:
+    job = make_job(OFFER, seconds="0.5", fps=4, options={"latency_ms": 200})
+    control = _controls(tmp_path, keep_when=lambda seen: True)
+    assert echo(tmp_path).render(job, CPU, control).notes == ()
+    found = [newest([kept], drawing_of(job)) for kept in control.kept]
+    assert {state.frames for state in found} == {0, 1}
+    assert len({state.device_ms for state in found}) == 2, "what is not done yet is not counted"
+
+
+def test_the_state_of_another_drawing_is_not_gone_on_from(tmp_path: Path) -> None:
+    job = make_job(OFFER)
+    other = drawing_of(make_job(OFFER, seed=8))
+    control = _controls(tmp_path, checkpoints=[pack(State(drawing=other, frames=5))])
+    asset = echo(tmp_path).render(job, CPU, control)
+    assert (asset.notes, control.handed_out) == ((), 1)
+
+
+def test_a_preview_is_a_small_picture_of_the_frame(tmp_path: Path) -> None:
+    job = make_job(OFFER, size="1280x720", seconds="0.5", fps=4)
+    control = _controls(tmp_path, show_when=lambda seen: True)
+    echo(tmp_path).render(job, CPU, control)
+    frames = list(draw(drawing_of(job)))
+    assert len(control.previews) == len(frames) == 2
+    for (picture, media_type), frame in zip(control.previews, frames, strict=True):
+        with Image.open(io.BytesIO(picture)) as opened:
+            assert (opened.size, opened.get_format_mimetype()) == ((320, 180), media_type)
+            shown = np.asarray(opened.convert("RGB"), dtype=int)
+        small = np.asarray(Image.fromarray(frame).resize((320, 180)), dtype=int)
+        assert np.abs(shown - small).mean() < 12
 
 
 @pytest.mark.parametrize(("fail", "error"), [("render", RenderError), ("oom", OutOfMemory)])

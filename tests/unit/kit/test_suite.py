@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import UnidentifiedImageError
 from typing_extensions import override
 
 from gateway.kit.testing import FakeControl, LocalAdapterContract, make_job
@@ -36,6 +38,46 @@ class Careless(LocalAdapter):
         for done in (2, 1, 4):
             control.progress("render", done, 4)
         return Asset(path=folder / "dot.mp4", usage=Usage(device_ms=1))
+
+
+class Forgetful(LocalAdapter):
+    """Draws four frames and keeps how many are done, with a flaw in how it does so."""
+
+    name = "dot"
+
+    def __init__(self, flaw: str) -> None:
+        self._flaw = flaw
+
+    @override
+    def render(self, job: Job, device: Device, control: Control) -> Asset:
+        kept = None if self._flaw == "never looks" else next(control.checkpoints(), None)
+        if self._flaw == "trusts" and kept == b"":
+            raise ValueError("an empty state")
+        shade = 200 if self._flaw == "drifts" and kept else 0
+        width, height = parse_size(job.output.size)
+        frames = []
+        for done in range(4):
+            frames += [np.full((height, width, 3), shade, np.uint8)] * 2
+            if control.checkpoint_due() or self._flaw == "unasked":
+                control.keep_checkpoint(bytes([done]) * 8)
+            if control.preview_due():
+                control.preview(b"x" * 100_000 if self._flaw == "too large" else b"no picture", "image/webp")
+        write_mp4(control.folder / "dot.mp4", frames, job.output.fps)
+        return Asset(path=control.folder / "dot.mp4", usage=Usage(device_ms=1))
+
+
+def _job(**given: Any) -> Job:
+    return make_job(OFFER, **given)
+
+
+FLAWS: list[tuple[str, str, str]] = [
+    ("never looks", "test_it_goes_on_from_every_state_that_it_keeps", "does not look for it"),
+    ("drifts", "test_it_goes_on_from_every_state_that_it_keeps", "the clips differ"),
+    ("unasked", "test_keeping_its_state_and_showing_it_changes_nothing", "not due"),
+    ("too large", "test_keeping_its_state_and_showing_it_changes_nothing", "a preview of 100000 bytes"),
+    ("shows junk", "test_keeping_its_state_and_showing_it_changes_nothing", "cannot identify"),
+    ("deaf", "test_what_it_kept_before_it_was_stopped_is_enough", "DID NOT RAISE"),
+]
 
 
 CAUGHT: list[tuple[str, Callable[[LocalAdapterContract, FakeControl], Any], str]] = [
@@ -80,6 +122,35 @@ def test_the_suite_catches(
     (tmp_path / "work").mkdir()
     with pytest.raises((AssertionError, pytest.fail.Exception), match=message):
         run(LocalAdapterContract(), FakeControl(tmp_path / "work"))
+
+
+@pytest.fixture
+def controls(tmp_path: Path) -> Callable[..., FakeControl]:
+    """As the suite's fixture of that name."""
+
+    def build(**given: Any) -> FakeControl:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path), "work")
+        folder.mkdir()
+        return FakeControl(folder, **given)
+
+    return build
+
+
+@pytest.mark.parametrize(("flaw", "test", "message"), FLAWS, ids=[one[0] for one in FLAWS])
+def test_the_suite_catches_in_checkpoints_and_previews(
+    controls: Callable[..., FakeControl], flaw: str, test: str, message: str
+) -> None:
+    run = getattr(LocalAdapterContract(), test)
+    with pytest.raises((AssertionError, pytest.fail.Exception, UnidentifiedImageError), match=message):
+        run(Forgetful(flaw), _job, controls)
+
+
+def test_the_suite_catches_who_trusts_a_damaged_state(controls: Callable[..., FakeControl]) -> None:
+    suite = LocalAdapterContract()
+    with pytest.raises(ValueError, match="an empty state"):
+        suite.test_a_damaged_state_is_never_fatal(Forgetful("trusts"), _job, controls, lambda state: b"")
+    with pytest.raises(AssertionError, match="does not fall back"):
+        suite.test_a_damaged_state_is_never_fatal(Forgetful("none"), _job, controls, lambda state: b"")
 
 
 def test_a_canary_in_a_text_is_found() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import cache
@@ -11,6 +12,7 @@ import pytest
 from gateway.catalog import Catalog
 from gateway.kit.cards import load_cards
 from gateway.routing import Facts, PoolFacts, plan
+from gateway.spec import Unready
 from routing_policies._slots import BUILT_IN
 
 DATES = (date(2026, 9, 1), date(2026, 10, 1), date(2026, 12, 1))
@@ -89,6 +91,60 @@ def test_the_local_slots(world, facts_on, asked, preset, task):
     assert decided.chosen.output.size == "832x480"
     assert not any(candidate.model.endswith("-tiny") for candidate in decided.candidates)
     assert {d.model for d in decided.dropped if d.code == "test_weights"} > {f"{A14B[task]}-tiny"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_prefix_preview_is_taken_when_asked_for_or_where_nothing_is_quicker(world, facts_on, task):
+    images = [world.image()] if task == "image-to-video" else []
+    asked = plan(world.request(mode="preview", preset="prefix", images=images), facts_on(NOW))
+    assert {c.preset for c in asked.candidates} == {"prefix"}
+    assert [c.model for c in asked.candidates] == ["wan-2.2-ti2v-5b", A14B[task]]
+
+    facts = facts_on(NOW)
+    distilled = {
+        (f"wan_local/{model}", "fast"): Unready(code="no_distilled_weights", detail="set distilled")
+        for model in (A14B[task], "wan-2.2-ti2v-5b")
+    }
+    decided = plan(world.request(mode="preview", images=images), replace(facts, unready=distilled))
+    ways = [(c.model, c.preset) for c in decided.candidates]
+    assert ways == [
+        ("wan-2.2-ti2v-5b", "prefix"),
+        (A14B[task], "prefix"),
+        ("wan-2.2-ti2v-5b", "official"),
+        (A14B[task], "official"),
+    ]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_fresh_start_previews_with_the_whole_render_of_random_weights(world, facts_on, task):
+    images = [world.image()] if task == "image-to-video" else []
+    facts = facts_on(NOW)
+    real = {
+        (offer.id, preset.name): Unready(code="no_weights", detail="set folders")
+        for card in facts.cards
+        if not card.test_weights
+        for offer in card.offers
+        for preset in offer.presets
+    }
+    decided = plan(world.request(mode="preview", images=images), replace(facts, unready=real))
+    assert (decided.chosen.model, decided.chosen.preset) == (f"{A14B[task]}-tiny", "official")
+    asked = plan(world.request(mode="preview", preset="prefix", images=images), replace(facts, unready=real))
+    assert (asked.chosen.model, asked.chosen.preset) == (f"{A14B[task]}-tiny", "prefix")
+
+
+def test_what_is_left_of_a_preview_is_most_of_the_final_video(world, facts_on):
+    done = {
+        "video_id": "video_1",
+        "offer": "wan_local/wan-2.2-t2v-a14b",
+        "done_preset": "prefix",
+        "checkpoint": "checkpoints/video_1/1",
+    }
+    asked = {"model": "wan-2.2-t2v-a14b", "resolution": "480p"}
+    whole = plan(world.request(**asked), facts_on(NOW)).chosen.estimate_usd
+    preview = plan(world.request(**asked, mode="preview", preset="prefix"), facts_on(NOW)).chosen.estimate_usd
+    rest = plan(world.request(**asked, preset="official", continues=done), facts_on(NOW)).chosen.estimate_usd
+    assert preview + rest == whole
+    assert whole / 4 < preview < whole / 3
 
 
 @pytest.mark.parametrize(
