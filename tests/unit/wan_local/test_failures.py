@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from adapters.wan_local._adapter import WanLocal
-from adapters.wan_local.engine import denoise
+from adapters.wan_local.engine.transformer import PromptedExpert
 from adapters.wan_local.tiny import Variant
 from gateway.kit.testing import FakeControl
 from gateway.spec import BadRequest, BrokenModel, Cancelled, Device, Job, OutOfMemory, RenderError
@@ -96,7 +96,7 @@ def test_out_of_memory_says_what_to_ask_for_and_spares_the_next_job(
     adapter = make()
     expected = bytes_of(adapter, job(T2V))
     with monkeypatch.context() as patched:
-        patched.setattr(denoise, "_predict", full)
+        patched.setattr(PromptedExpert, "velocities", full)
         with pytest.raises(OutOfMemory, match="a smaller size or fewer seconds"):
             adapter.render(job(T2V), CPU, control())
     assert bytes_of(adapter, job(T2V)) == expected

@@ -162,8 +162,13 @@ def test_a_fast_preset_runs_on_the_distilled_folder(
     bytes_of(adapter, job(real, preset="official", options={"steps": 2}))
     bytes_of(adapter, job(real, preset="fast"))
     (official, slow), (distilled, fast) = seen
-    assert (official, slow.fast, slow.sampler, slow.steps) == (str(folder("t2v")), False, "unipc", 2)
-    assert (distilled, fast.fast, fast.sampler, fast.steps) == (str(tiny_dir / "t2v"), True, "euler", 4)
+    assert (official, slow.speed, slow.sampler, slow.steps) == (str(folder("t2v")), "exact", "unipc", 2)
+    assert (distilled, fast.speed, fast.sampler, fast.steps) == (
+        str(tiny_dir / "t2v"),
+        "distilled",
+        "euler",
+        4,
+    )
     assert (fast.guidance_high, fast.guidance_low) == (1, 1)
 
 
