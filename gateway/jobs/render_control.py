@@ -39,10 +39,10 @@ class RenderControl:
         self._claim = claim
         self._stage: str | None = row.stage
         self._percent = 0
-        self._written_at = self._shown_at = self._asked_at = -math.inf
+        self._written_at = self._asked_at = -math.inf
+        self._kept_at = self._shown_at = time.monotonic()  # a short render is not made longer by either
         self._stop = False
         self._kept = 0
-        self._kept_at = time.monotonic()
         self._told_when_kept = 0
 
     def progress(self, stage: str, done: int, total: int) -> None:
@@ -109,7 +109,7 @@ class RenderControl:
         return checkpoints.whole(self._resources, self._row)
 
     def preview_due(self) -> bool:
-        """True if previews are wanted, and the last is old enough."""
+        """True if previews are wanted, and the last, or the render's beginning, is long enough ago."""
         every = self._resources.settings.preview_every_s
         return every > 0 and time.monotonic() - self._shown_at >= every
 
