@@ -18,6 +18,7 @@ from adapters.wan_local.engine.folder import open_folder
 from adapters.wan_local.engine.job import WanJob, settle
 from adapters.wan_local.engine.latents import draw_noise
 from adapters.wan_local.engine.model import WanModel, load_model
+from adapters.wan_local.engine.progress import OnProgress, unheard
 from adapters.wan_local.engine.schedule import make_schedule
 from adapters.wan_local.engine.stats import Stats
 from adapters.wan_local.engine.text import encode_prompt
@@ -55,6 +56,7 @@ class WanEngine:
         dtype: Literal["float32", "bfloat16"] = "float32",
         policy: Literal["auto"] = "auto",
         revision: str | None = None,
+        on_progress: OnProgress | None = None,
     ) -> WanEngine:
         """Load a text-to-video, image-to-video or TI2V folder.
 
@@ -64,6 +66,7 @@ class WanEngine:
             dtype: of the transformers and the text encoder; the VAE is float32 always.
             policy: where weights live. "auto", the only one so far, keeps everything on ``device``.
             revision: full commit hash; required for a hub id, unused for a folder.
+            on_progress: called with what is read ("hash", then each part's name), bytes done, bytes in all.
 
         Raises:
             FolderError: the folder is missing, damaged, unsafe, or of another model.
@@ -77,7 +80,8 @@ class WanEngine:
         where = torch.device(device)
         if where.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device!r}: this torch sees no GPU; use device='cpu'")
-        return cls(load_model(open_folder(source, revision), where, _DTYPES[dtype]))
+        folder = open_folder(source, revision)
+        return cls(load_model(folder, where, _DTYPES[dtype], on_progress or unheard))
 
     @torch.no_grad()
     def run(self, job: WanJob, control: Control | None = None) -> WanResult:

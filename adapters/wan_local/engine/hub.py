@@ -1,0 +1,54 @@
+"""Finding a model folder: here, or on the Hugging Face hub at one commit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+from adapters.wan_local.engine.errors import FolderError
+
+_DOWNLOADED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def locate(source: str | Path, revision: str | None) -> Path:
+    """The folder ``source``, or a hub id's folder in the hub's cache, downloaded if it is not there.
+
+    Raises:
+        FolderError: neither a folder nor a hub id with its commit, or the download failed.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if not _HUB_ID.fullmatch(str(source)):
+        raise FolderError(f"{path}: no such folder; give the folder that holds model_index.json")
+    return download(str(source), revision)
+
+
+def download(repository: str, revision: str | None, into: Path | None = None) -> Path:
+    """Download a repository's JSON, tokenizer and safetensors files, and nothing that can run code.
+
+    Args:
+        repository: a hub id.
+        revision: the full commit hash. A branch or tag can change under a running gateway.
+        into: write real files to this folder, not links into the hub's cache. What an earlier, broken-off
+            download left there is kept and completed.
+
+    Raises:
+        FolderError: the revision is no commit, or the download failed.
+    """
+    if revision is None or not _COMMIT.fullmatch(revision):
+        raise FolderError(
+            f"{repository}: no such folder here, and as a hub id it needs its revision, the full commit hash of "
+            f"40 digits, not {revision!r}"
+        )
+    try:
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=_DOWNLOADED, local_dir=into)
+        )
+    except Exception as error:  # the client raises what its HTTP and transfer libraries raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FolderError(f"{repository}@{revision} could not be downloaded: {reason}") from error
