@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from adapters.wan_local.engine.errors import FolderError
 
@@ -38,17 +39,28 @@ def download(repository: str, revision: str | None, into: Path | None = None) ->
             download left there is kept and completed.
 
     Raises:
-        FolderError: the revision is no commit, or the download failed.
+        FolderError: this is no hub id or no commit, or the download failed.
     """
+    if not _HUB_ID.fullmatch(repository):
+        raise FolderError(f"{repository} is no hub id, such as Wan-AI/Wan2.2-T2V-A14B-Diffusers")
     if revision is None or not _COMMIT.fullmatch(revision):
         raise FolderError(
-            f"{repository}: no such folder here, and as a hub id it needs its revision, the full commit hash of "
-            f"40 digits, not {revision!r}"
+            f"{repository} is not a folder here, and to download it from the hub takes a revision, the full "
+            f"commit hash of 40 digits, not {revision!r}"
         )
     try:
         return Path(
             snapshot_download(repository, revision=revision, allow_patterns=_DOWNLOADED, local_dir=into)
         )
     except Exception as error:  # the client raises what its HTTP and transfer libraries raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise FolderError(f"{repository}@{revision} could not be downloaded: {reason}") from error
+        raise FolderError(
+            f"{repository}@{revision} could not be downloaded ({_reason(error)}): check the network, the id and "
+            "the commit, and try again"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, LocalEntryNotFoundError):
+        text = text.partition("\n")[0]  # what the network said; guesses follow
+    return " ".join(text.split()) or type(error).__name__

@@ -1,13 +1,14 @@
 """Writing a folder anew in fewer bytes: a faster start, and the same model.
 
-The published folders are float32: for an A14B model 57 GB of transformers lie on the disk as 114 GB. ``bf16`` stores
-each weight as loading with dtype bfloat16 would hold it, so what diffusers keeps in float32 (norms, modulation, time
-embedding: under 1% of the bytes) stays float32, and loading the copy gives the same bits.
+The published folders are float32: an A14B model's transformers, 57 GB at work, are 114 GB on the disk.
+``bf16`` stores each weight as loading with dtype bfloat16 would hold it. So what diffusers keeps in float32 for
+accuracy (modulation, some norms, the time embedding: under 1% of the bytes) stays float32, and loading the
+copy gives the same bits.
 
 ``fp8`` stores the linear layers inside the blocks of transformers and text encoder as float8_e4m3fn, and the
-rest as ``bf16`` does. Each row has a float32 scale, its largest weight over 448, the type's own largest value: cast as
-they are, small weights would fall below 2^-9 and be lost. Loading multiplies out into the compute type, so
-float8 saves disk and reading, not memory. Other loaders do not know the scales.
+rest as ``bf16`` does. Each row has a float32 scale: its largest weight over 448, the largest value of the type.
+Cast as they are, weights under 2^-10 would become zero. Loading multiplies out into the compute type, so float8
+saves disk and reading, not memory. Other loaders do not know the scales.
 
 The VAE is float32 in both: it is small, and always computes in float32.
 """
@@ -114,6 +115,7 @@ def _lay_out(part: Part, dtype: Packing) -> list[_Planned]:
     planned = []
     for weight in part.weights:
         name, shape = weight.stored.name, weight.stored.shape
+        tensors: tuple[_Tensor, ...]
         if dtype == "fp8" and _takes_float8(part, name):
             tensors = (
                 _Tensor(name=name, shape=shape, dtype=torch.float8_e4m3fn),
@@ -207,11 +209,11 @@ def _convert(planned: _Planned, values: torch.Tensor) -> tuple[torch.Tensor, ...
 
 def _write_at(out: BinaryIO, place: int, tensor: torch.Tensor) -> None:
     out.seek(place)
-    out.write(memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()))
+    out.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _copy_rest(blueprint: Blueprint, target: Path) -> None:
-    """Everything but the weights and their indexes; the index of the folder last, for nothing loads without it."""
+    """Everything but the weights and their indexes; the folder's own last, for nothing loads without it."""
     for name in sorted(blueprint.folder.files, key=lambda name: name == INDEX):
         if not name.endswith((".safetensors", ".safetensors.index.json")):
             (target / name).parent.mkdir(parents=True, exist_ok=True)

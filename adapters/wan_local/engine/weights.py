@@ -47,6 +47,11 @@ class Weight:
     stored: Stored
     scale: Stored | None
 
+    @property
+    def bytes(self) -> int:
+        """What is read of the file."""
+        return self.stored.bytes + (self.scale.bytes if self.scale else 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -63,9 +68,15 @@ class Part:
     @property
     def bytes(self) -> int:
         """What is read of the files."""
-        return sum(
-            stored.bytes for weight in self.weights for stored in (weight.stored, weight.scale) if stored
-        )
+        return sum(weight.bytes for weight in self.weights)
+
+    @property
+    def stored_as(self) -> dict[str, int]:
+        """The bytes of each type in the files, in safetensors' words; scales count to float8."""
+        sums: dict[str, int] = {}
+        for weight in self.weights:
+            sums[weight.stored.dtype] = sums.get(weight.stored.dtype, 0) + weight.bytes
+        return sums
 
     def dtype_of(self, weight: Weight, dtype: torch.dtype) -> torch.dtype:
         """What ``from_pretrained(dtype=dtype)`` would load the weight as."""
@@ -122,7 +133,7 @@ def fill(part: Part, device: torch.device, dtype: torch.dtype, on_progress: OnPr
         for name in weight.names:
             owner, _, leaf = name.rpartition(".")
             setattr(part.network.get_submodule(owner), leaf, parameter)
-        done += weight.stored.bytes + (weight.scale.bytes if weight.scale else 0)
+        done += weight.bytes
         on_progress(part.name, done, part.bytes)
     return part.network.eval().to(device)
 
