@@ -54,8 +54,8 @@ def download(repository: str, revision: str | None, into: Path | None = None) ->
         )
     except Exception as error:  # the client raises what its HTTP and transfer libraries raise
         raise FolderError(
-            f"{repository}@{revision} could not be downloaded ({_reason(error)}): check the network, the id and "
-            "the commit, and try again"
+            f"{repository}@{revision} could not be downloaded ({_reason(error)}): check the network, the id "
+            "and the commit, and try again"
         ) from error
 
 

@@ -1,14 +1,14 @@
 """Writing a folder anew in fewer bytes: a faster start, and the same model.
 
 The published folders are float32: an A14B model's transformers, 57 GB at work, are 114 GB on the disk.
-``bf16`` stores each weight as loading with dtype bfloat16 would hold it. So what diffusers keeps in float32 for
-accuracy (modulation, some norms, the time embedding: under 1% of the bytes) stays float32, and loading the
-copy gives the same bits.
+``bf16`` stores each weight as loading with dtype bfloat16 would hold it. So what diffusers keeps in float32
+for accuracy (modulation, some norms, the time embedding: under 1% of the bytes) stays float32, and loading
+the copy gives the same bits.
 
-``fp8`` stores the linear layers inside the blocks of transformers and text encoder as float8_e4m3fn, and the
-rest as ``bf16`` does. Each row has a float32 scale: its largest weight over 448, the largest value of the type.
-Cast as they are, weights under 2^-10 would become zero. Loading multiplies out into the compute type, so float8
-saves disk and reading, not memory. Other loaders do not know the scales.
+``fp8`` stores the linear layers inside the blocks of transformers and text encoder as float8_e4m3fn, and
+the rest as ``bf16`` does. Each row has a float32 scale: its largest weight over 448, the largest value of
+the type. Cast as they are, weights under 2^-10 would become zero. Loading multiplies out into the compute
+type, so float8 saves disk and reading, not memory. Other loaders do not know the scales.
 
 The VAE is float32 in both: it is small, and always computes in float32.
 """

@@ -160,7 +160,7 @@ def _match(network: Any, path: Path, stored: Mapping[str, Stored]) -> tuple[Weig
     expected = _parameters(network)
     missing = [names[0] for names in expected if not any(name in stored for name in names)]
     if missing:
-        raise FolderError(f"{path} lacks {len(missing)} weights, such as {missing[0]}: {AGAIN}")
+        raise FolderError(f"{path} lacks {len(missing)} of its weights, such as {missing[0]}: {AGAIN}")
     weights = []
     for names, parameter in expected.items():
         # Where a tied weight is stored twice, the last name is the one that the network computes with.
@@ -212,6 +212,6 @@ def _refuse_unexpected(
     ]
     if unexpected:
         raise FolderError(
-            f"{path} holds {len(unexpected)} weights that its config.json has no place for, such as "
-            f"{unexpected[0]}: {AGAIN}"
+            f"{path} holds weights that its config.json has no place for, such as {unexpected[0]} "
+            f"({len(unexpected)} in all): {AGAIN}"
         )
