@@ -51,10 +51,10 @@ def read_blueprint(folder: WanFolder) -> Blueprint:
 def _open_tokenizer(path: Path, encoder: Part) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        largest = max(tokenizer.get_vocab().values())
     except _UNREADABLE as error:
         raise FolderError(f"{path} does not load ({error}): {AGAIN}") from error
     known = encoder.network.config.vocab_size
-    largest = max(tokenizer.get_vocab().values())
     if largest >= known:
         raise FolderError(
             f"{path} has token ids up to {largest}, and {encoder.path / 'config.json'} has a vocab_size of "
