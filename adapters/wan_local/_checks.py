@@ -51,13 +51,17 @@ def _check_folder(settings: WanSettings, section: str, model: RealModel, where: 
     if missing_extra():
         return None  # the check of the libraries says so
     from adapters.wan_local.engine import FolderError
+    from adapters.wan_local.engine.blueprint import read_blueprint
     from adapters.wan_local.engine.folder import open_folder
+    from adapters.wan_local.engine.manifest import read_manifest
 
     folder = Path(where).expanduser()
     if section == "folders" and not folder.exists() and model in settings.revisions:
         return None  # a hub id; looking at it would download it
     try:
-        found = open_folder(folder, revision=None)
+        found = open_folder(folder)
+        read_blueprint(found)
+        read_manifest(found)
     except FolderError as error:
         return str(error)
     if found.family != VARIANTS[model]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from adapters.wan_local.engine import WanEngine
 
 Dtype = Literal["float32", "bfloat16"]
+_WORTH_LOGGING = 10**9
 log = logging.getLogger(__name__)
 
 
@@ -57,6 +59,19 @@ def write_test_weights(weights: Weights) -> None:
             ) from error
 
 
+def _log_progress() -> Callable[[str, int, int], None]:
+    """Logs each quarter of what takes a while to read: a part, or the sums of all files."""
+    quarters: dict[str, int] = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        quarter = 4 * done // total
+        if total >= _WORTH_LOGGING and quarter != quarters.get(what, 0):
+            quarters[what] = quarter
+            log.info("loading, %s: %d%% of %.1f GB", what, 25 * quarter, total / 1e9)
+
+    return report
+
+
 class Engines:
     """Gives each slot its engine; asking for other weights frees those that the slot held."""
 
@@ -94,7 +109,11 @@ class Engines:
         with in_the_gateways_words(weights.model):
             try:
                 engine = WanEngine.load(
-                    weights.where, device.kind, self._dtype_on(device), revision=weights.revision
+                    weights.where,
+                    device.kind,
+                    self._dtype_on(device),
+                    revision=weights.revision,
+                    on_progress=_log_progress(),
                 )
             except ValueError as error:
                 raise RenderError(

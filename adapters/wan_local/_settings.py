@@ -19,6 +19,13 @@ Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 VARIANTS: Mapping[RealModel, Variant] = MappingProxyType(
     {"wan-2.2-t2v-a14b": "t2v", "wan-2.2-i2v-a14b": "i2v", "wan-2.2-ti2v-5b": "ti2v"}
 )
+REPOSITORIES: Mapping[RealModel, str] = MappingProxyType(
+    {
+        "wan-2.2-t2v-a14b": "Wan-AI/Wan2.2-T2V-A14B-Diffusers",
+        "wan-2.2-i2v-a14b": "Wan-AI/Wan2.2-I2V-A14B-Diffusers",
+        "wan-2.2-ti2v-5b": "Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+    }
+)
 TINY_VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {f"{model}-tiny": variant for model, variant in VARIANTS.items()}
 )

@@ -13,7 +13,7 @@ from adapters.wan_local.tiny import Variant
 from gateway.spec import Offer, Unready, Value
 
 INDEX = "model_index.json"
-_NEEDED = ("torch", "diffusers", "transformers", "safetensors")
+_NEEDED = ("torch", "diffusers", "transformers", "accelerate", "safetensors")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 

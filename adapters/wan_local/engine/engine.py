@@ -22,6 +22,7 @@ from adapters.wan_local.engine.job import SettledJob, WanJob, settle
 from adapters.wan_local.engine.latents import draw_noise
 from adapters.wan_local.engine.lora import hung_on
 from adapters.wan_local.engine.model import WanModel, load_model
+from adapters.wan_local.engine.progress import OnProgress, unheard
 from adapters.wan_local.engine.schedule import Schedule, make_schedule
 from adapters.wan_local.engine.stats import Stats
 from adapters.wan_local.engine.text import encode_prompt
@@ -79,6 +80,7 @@ class WanEngine:
         revision: str | None = None,
         *,
         batched_guidance: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> WanEngine:
         """Load a text-to-video, image-to-video or TI2V folder.
 
@@ -90,6 +92,7 @@ class WanEngine:
             revision: full commit hash; required for a hub id, unused for a folder.
             batched_guidance: take both halves of guidance in one batch: twice the activations, and faster
                 where a clip is too small to fill the device. Equal up to rounding.
+            on_progress: called with what is read ("hash", then each part's name), bytes done, bytes in all.
 
         Raises:
             FolderError: the folder is missing, damaged, unsafe, or of another model.
@@ -103,7 +106,8 @@ class WanEngine:
         where = torch.device(device)
         if where.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device!r}: this torch sees no GPU; use device='cpu'")
-        model = load_model(open_folder(source, revision), where, _DTYPES[dtype])
+        folder = open_folder(source, revision)
+        model = load_model(folder, where, _DTYPES[dtype], on_progress or unheard)
         return cls(model, batched_guidance=batched_guidance)
 
     def run(self, job: WanJob, control: Control | None = None, resume: Checkpoint | None = None) -> WanResult:

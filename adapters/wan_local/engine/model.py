@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3DModel
-from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderModel
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
-from adapters.wan_local.engine.errors import FolderError, naming_out_of_memory
+from adapters.wan_local.engine.blueprint import read_blueprint
+from adapters.wan_local.engine.errors import naming_out_of_memory
 from adapters.wan_local.engine.folder import WanFolder
+from adapters.wan_local.engine.manifest import pin
 from adapters.wan_local.engine.official import Expert, Family
-
-_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
+from adapters.wan_local.engine.progress import OnProgress, unheard
+from adapters.wan_local.engine.weights import fill
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +24,12 @@ class WanModel:
     """One family's networks on one device, in eval mode.
 
     ``transformer`` is the high-noise expert, or the only one; ``transformer_2`` is the low-noise expert and
-    is there exactly when ``boundary`` is not None.
+    is there exactly when ``boundary`` is not None. ``digest``, 64 hex digits, stands for every file of the
+    folder ``path``: two models of one digest have the same weights, configs and tokenizer.
     """
 
+    path: Path
+    digest: str
     family: Family
     boundary: float | None
     device: torch.device
@@ -58,53 +62,32 @@ class WanModel:
         return int(self.vae.config.scale_factor_temporal)
 
 
-def load_model(folder: WanFolder, device: torch.device, dtype: torch.dtype) -> WanModel:
-    """Load every part of ``folder`` onto ``device``.
+def load_model(
+    folder: WanFolder, device: torch.device, dtype: torch.dtype, on_progress: OnProgress = unheard
+) -> WanModel:
+    """Check ``folder``, pin its files, and load every part of it onto ``device``.
 
     The transformers and the text encoder get ``dtype``, less the modules diffusers keeps in float32 for
     accuracy; the VAE is always float32, as diffusers' Wan documentation asks.
 
     Raises:
-        FolderError: a part does not load, or its weights do not belong to its config.
+        FolderError: parts do not fit their configs or each other, or a file is not what it was.
         OutOfMemory: it does not fit on the device.
     """
-    second = folder.boundary is not None
-    path = folder.path
+    blueprint = read_blueprint(folder)
+    digest = pin(folder, on_progress)
+    with naming_out_of_memory("load"):
+        networks = {name: fill(part, device, dtype, on_progress) for name, part in blueprint.parts.items()}
     return WanModel(
+        path=folder.path,
+        digest=digest,
         family=folder.family,
         boundary=folder.boundary,
         device=device,
-        tokenizer=_tokenizer(path / "tokenizer"),
-        text_encoder=_network(UMT5EncoderModel, path / "text_encoder", device, dtype),
-        vae=_network(AutoencoderKLWan, path / "vae", device, torch.float32),
-        transformer=_network(WanTransformer3DModel, path / "transformer", device, dtype),
-        transformer_2=_network(WanTransformer3DModel, path / "transformer_2", device, dtype)
-        if second
-        else None,
-        scheduler_config=dict(UniPCMultistepScheduler.load_config(path / "scheduler", local_files_only=True)),
+        tokenizer=blueprint.tokenizer,
+        text_encoder=networks["text_encoder"],
+        vae=networks["vae"],
+        transformer=networks["transformer"],
+        transformer_2=networks.get("transformer_2"),
+        scheduler_config=blueprint.scheduler_config,
     )
-
-
-def _tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except _UNREADABLE as error:
-        raise FolderError(f"{path} does not load ({error}): download the folder again") from error
-
-
-def _network(kind: Any, path: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    try:
-        with naming_out_of_memory("load"):
-            network, report = kind.from_pretrained(
-                path, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
-            )
-    except _UNREADABLE as error:
-        raise FolderError(f"{path} does not load ({error}): download the folder again") from error
-    # Both libraries fill weights that are missing with random numbers and only log it.
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise FolderError(
-            f"{path} lacks {len(missing)} weights, such as {missing[0]}: download the folder again"
-        )
-    with naming_out_of_memory("load"):
-        return network.eval().to(device)
