@@ -1,10 +1,10 @@
 """One network of a folder: built from its config without weights, then filled from its files.
 
-Not ``from_pretrained``, for three reasons. That fills what does not fit with random numbers and only logs it,
-where this names the first mismatch before any weight is read. It leaves weights in the mapped file, at
-addresses that are not aligned, so that other CPU kernels run and results differ by 1e-6 from load to load;
-here each weight lands in memory of its own, and two loads agree in every bit. And it does not know our float8
-folders. Values and types are the same as there.
+Not ``from_pretrained``, for three reasons. That fills what does not fit with random numbers and only logs
+it, where this names the first mismatch before any weight is read. It leaves weights where they lie in the
+file, at addresses that CPU kernels may round differently for; here each has aligned memory of its own, and
+two loads agree in every bit. And it does not know our float8 folders. Values and types are the same as
+there.
 """
 
 from __future__ import annotations
