@@ -15,7 +15,7 @@ WORKERS ?= 2
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint bench campaign-crash clean
+.PHONY: help demo test lint bench campaign-crash campaign-resume clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,6 +24,7 @@ help: ## list the targets
 	@echo "make lint    set up, then ruff, mypy and the import contracts"
 	@echo "make bench   set up, then the benchmarks"
 	@echo "make campaign-crash   set up, then kill it everywhere (forty minutes; SEED=<n> replays, QUICK=1: three)"
+	@echo "make campaign-resume  set up, then kill a rendering worker 30 times (ten minutes; SEED=<n>, KILLS=<n>)"
 	@echo "make clean   remove all that these targets made, $(VENV) too"
 	@echo
 	@echo "PYTHON=$(PYTHON) makes $(VENV); TORCH_INDEX=<url> names the package index that torch comes from"
@@ -49,6 +50,9 @@ bench: $(STAMP)
 
 campaign-crash: $(STAMP)
 	@$(BIN)/python -m tests.campaigns.crash $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick)
+
+campaign-resume: $(STAMP)
+	@$(BIN)/python -m tests.campaigns.resume $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
 
 clean:
 	@echo "== removing $(VENV), build output, caches and demo-out"
