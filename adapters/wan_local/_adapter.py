@@ -39,7 +39,7 @@ class WanLocal(LocalAdapter):
     def __init__(self, settings: WanSettings, data_dir: Path) -> None:
         self._settings = settings
         self._tiny_dir = settings.tiny_dir or data_dir / "wan_local" / "tiny"
-        self._engines = Engines(settings.dtype)
+        self._engines = Engines(settings.dtype, batched_guidance=settings.batched_guidance)
 
     @override
     def unready(self, offer: Offer, preset: str) -> Unready | None:

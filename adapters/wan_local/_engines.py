@@ -75,8 +75,9 @@ def _log_progress() -> Callable[[str, int, int], None]:
 class Engines:
     """Gives each slot its engine; asking for other weights frees those that the slot held."""
 
-    def __init__(self, dtype: Dtype | None) -> None:
+    def __init__(self, dtype: Dtype | None, *, batched_guidance: bool) -> None:
         self._dtype = dtype
+        self._batched_guidance = batched_guidance
         self._loaded: dict[Device, tuple[Weights, WanEngine]] = {}
         # Loading switches torch's process-wide defaults for a while, and slots may be threads.
         self._loading = Lock()
@@ -113,6 +114,7 @@ class Engines:
                     device.kind,
                     self._dtype_on(device),
                     revision=weights.revision,
+                    batched_guidance=self._batched_guidance,
                     on_progress=_log_progress(),
                 )
             except ValueError as error:

@@ -166,6 +166,7 @@ def _recipe(job: Job, weights: Weights, order: _Order, stats: Stats) -> dict[str
         "shift": sampling.shift,
         "guidance_high": sampling.guidance_high,
         "guidance_low": sampling.guidance_low,
+        "boundary": made.boundary,
         "speed": made.speed,
         "preview_steps": order.preview_steps,
     }

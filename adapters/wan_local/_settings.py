@@ -46,6 +46,11 @@ class WanSettings(Value):
     dtype: Literal["float32", "bfloat16"] | None = Field(
         default=None, description="left out: bfloat16 on a GPU, float32 elsewhere"
     )
+    batched_guidance: bool = Field(
+        default=False,
+        description="both halves of guidance in one batch: more memory, faster where a clip is too small to"
+        " fill the device",
+    )
     tiny_dir: Path | None = Field(
         default=None, description="where random test weights are written; left out: in the data folder"
     )

@@ -153,7 +153,7 @@ class WanEngine:
     def _latents(
         self, job: SettledJob, control: Control, stats: Stats, resume: Checkpoint | None
     ) -> torch.Tensor:
-        schedule = make_schedule(self.model, job.sampling)
+        schedule = make_schedule(self.model, job)
         if resume is not None:
             # Before any work: encoding an image at 720p takes half a minute.
             resume.check(self._fingerprint(job, schedule))
@@ -169,7 +169,7 @@ class WanEngine:
     def _prefix(
         self, job: SettledJob, steps: int, control: Control, stats: Stats
     ) -> tuple[torch.Tensor, Checkpoint]:
-        schedule = make_schedule(self.model, job.sampling)
+        schedule = make_schedule(self.model, job)
         most = min(schedule.steps["high"], len(schedule.experts) - 1)
         if not 1 <= steps <= most:
             total = len(schedule.experts)
@@ -181,7 +181,7 @@ class WanEngine:
 
     def _begin(self, job: SettledJob, schedule: Schedule, control: Control, stats: Stats) -> Denoising:
         """Encode what steers the job, and draw its noise."""
-        if self.model.boundary is not None:
+        if job.boundary is not None:
             stats.boundary_step = schedule.steps["high"]
         raise_if_cancelled(control)
         with naming_out_of_memory("noise"):

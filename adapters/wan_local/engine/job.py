@@ -40,6 +40,8 @@ class WanJob:
         guidance_high, guidance_low: classifier-free guidance of each expert; 1 skips the unconditional
             forward. A model without a second expert uses ``guidance_high`` and refuses ``guidance_low``.
         shift: bend of the noise schedule.
+        boundary: the share of the 1000 timesteps from which on a step is the high-noise expert's; None is the
+            folder's own. Refused by a model with one expert.
         sampler: "unipc", or "euler" for distilled folders.
         speed: "exact" samples as the authors do, with nothing approximated. "distilled" is for folders of
             few-step weights: 4 Euler steps, shift 5, no guidance, as ``sampler="euler"`` means too.
@@ -58,6 +60,7 @@ class WanJob:
     guidance_high: float | None = None
     guidance_low: float | None = None
     shift: float | None = None
+    boundary: float | None = None
     sampler: Sampler | None = None
     speed: Speed = "exact"
     loras: tuple[WanLora, ...] = ()
@@ -76,6 +79,7 @@ class SettledJob:
     frames: int
     seed: int
     sampling: Sampling
+    boundary: float | None
     speed: Speed
     loras: tuple[WanLora, ...]
 
@@ -112,6 +116,7 @@ def settle(job: WanJob, model: Limits) -> SettledJob:
         frames=official.frames if job.frames is None else job.frames,
         seed=job.seed,
         sampling=_sampling(job, official.sampling),
+        boundary=model.boundary if job.boundary is None else job.boundary,
         speed=job.speed,
         loras=job.loras,
     )
@@ -123,6 +128,7 @@ def settle(job: WanJob, model: Limits) -> SettledJob:
         raise UnsupportedJob(f"seed {job.seed}: from 0 to 2**63 - 1")
     if job.guidance_low is not None and model.boundary is None:
         raise UnsupportedJob("guidance_low: this model has one expert; use guidance_high alone")
+    _check_boundary(job, model)
     if job.speed not in get_args(Speed):
         raise UnsupportedJob(f"speed {job.speed!r}: use one of {', '.join(get_args(Speed))}")
     _check_sampling(settled.sampling)
@@ -164,6 +170,15 @@ def _check_images(job: SettledJob, family: Family) -> None:
         raise UnsupportedJob("last_image: only image-to-video folders take a last frame")
     if job.last_image is not None and job.frames == 1:
         raise UnsupportedJob("last_image: a clip of 1 frame has no room for a last frame; use 5 or more")
+
+
+def _check_boundary(job: WanJob, model: Limits) -> None:
+    if job.boundary is None:
+        return
+    if model.boundary is None:
+        raise UnsupportedJob("boundary: this model has one expert, which takes every step")
+    if not 0 <= job.boundary <= 1:
+        raise UnsupportedJob(f"boundary {job.boundary}: from 0, all steps high-noise, to 1")
 
 
 def _check_lora(lora: WanLora, model: Limits) -> None:

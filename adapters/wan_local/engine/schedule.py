@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
+from adapters.wan_local.engine.job import SettledJob
 from adapters.wan_local.engine.model import WanModel
 from adapters.wan_local.engine.official import Expert, Sampling
 
@@ -85,13 +86,14 @@ _UNIPC_NUMBERS = ("lower_order_nums", "this_order")
 _UNIPC_HISTORIES = ("model_outputs", "timestep_list")
 
 
-def make_schedule(model: WanModel, sampling: Sampling) -> Schedule:
+def make_schedule(model: WanModel, job: SettledJob) -> Schedule:
     """A fresh solver with its timesteps set, on the model's device."""
+    sampling = job.sampling
     solver = _unipc(model, sampling) if sampling.sampler == "unipc" else _euler(model, sampling)
     # Without a begin index the solver searches for the first timestep on the device, which costs a
     # synchronisation.
     solver.set_begin_index(0)
-    boundary = None if model.boundary is None else model.boundary * solver.config.num_train_timesteps
+    boundary = None if job.boundary is None else job.boundary * solver.config.num_train_timesteps
     experts: tuple[Expert, ...] = tuple(
         "high" if boundary is None or t >= boundary else "low" for t in solver.timesteps.tolist()
     )

@@ -192,6 +192,7 @@ def test_a_checkpoint_of_another_format_is_refused(kept: Checkpoint) -> None:
         ({"guidance_low": 1.0}, "another job"),
         ({"steps": STEPS + 1}, "another schedule"),
         ({"shift": 6.0}, "another schedule"),
+        ({"boundary": 0.95}, "another schedule"),
         ({"speed": "distilled"}, "another schedule; speed was exact, is distilled"),
     ],
     ids=lambda change: next(iter(change)) if isinstance(change, dict) else "",

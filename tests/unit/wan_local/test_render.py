@@ -12,6 +12,8 @@ from typing import Any
 
 import av
 import pytest
+import torch
+from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from PIL import Image, ImageDraw
 
 from adapters.wan_local import _engines
@@ -208,3 +210,24 @@ def test_device_time_starts_after_loading(
     asset = make().render(job(T2V), CPU, control())
     assert asset.usage.device_ms is not None
     assert 0 < asset.usage.device_ms < 60_000
+
+
+@pytest.mark.parametrize(("settings", "batch"), [({}, 1), ({"batched_guidance": True}, 2)])
+def test_the_operator_may_have_guidance_batched(
+    make: Makes,
+    job: Jobs,
+    bytes_of: Renders,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, bool],
+    batch: int,
+) -> None:
+    sizes: set[int] = set()
+    forward = WanTransformerBlock.forward
+
+    def noting(block: WanTransformerBlock, hidden: torch.Tensor, *given: Any) -> torch.Tensor:
+        sizes.add(hidden.shape[0])
+        return forward(block, hidden, *given)
+
+    monkeypatch.setattr(WanTransformerBlock, "forward", noting)
+    bytes_of(make(**settings), job(T2V))
+    assert sizes == {batch}
