@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -165,7 +164,7 @@ def running(folder: Path) -> Iterator[Gateway]:
         gateway.url, gateway.key = greeting["url"], greeting["key"]
         yield gateway
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(timeout=60)
 
 
