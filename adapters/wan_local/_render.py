@@ -86,41 +86,46 @@ def _make(
         control.keep_checkpoint(part.checkpoint.to_bytes())
         return part, 0.0
     watch = Watch(control, order.steps, job.output.seconds, keeps=True)
-    for kept in _checkpoints(job, control, notes):
+    useless: list[str] = []
+    for kept in _checkpoints(job, control, useless):
         wan_job = order.wan_job
         if job.request.seed is None:
             wan_job = replace(wan_job, seed=kept.checkpoint.seed)
         try:
             result = engine.run(wan_job, watch, resume=kept.checkpoint)
         except CheckpointMismatch as error:
-            notes.append(Note(code="restarted", detail=f"made from the beginning: {error}"))
+            useless.append(str(error))
             continue
         step = f"step {kept.checkpoint.step} of {kept.checkpoint.total}"
         whose = "an interrupted run" if kept.own else "the preview"
         notes.append(Note(code="resumed", detail=f"went on after {step} of {whose}"))
         return result, kept.checkpoint.seconds if kept.own else 0.0
+    if useless:
+        notes.append(Note(code="restarted", detail=f"made from the beginning: {useless[0]}"))
     return engine.run(order.wan_job, watch), 0.0
 
 
-def _checkpoints(job: Job, control: Control, notes: list[Note]) -> Iterator[_Kept]:
-    """Whole checkpoints, the most advanced first: of this attempt's earlier runs, then of the preview."""
+def _checkpoints(job: Job, control: Control, useless: list[str]) -> Iterator[_Kept]:
+    """Whole checkpoints, the most advanced first: of this attempt's earlier runs, then of the preview.
+
+    Why one cannot be used is added to ``useless``.
+    """
     for data in control.checkpoints():
         try:
             yield _Kept(checkpoint=Checkpoint.from_bytes(data), own=True)
         except CheckpointDamaged as error:
-            log.warning("%s: a checkpoint is passed over: %s", job.tag, error)
+            log.warning("%s: one is passed over: %s", job.tag, error)
+            useless.append(str(error))
     if job.request.continues is None:
         return
     given = job.read_checkpoint()
     if given is None:
-        notes.append(Note(code="restarted", detail="made from the beginning: the preview's state is gone"))
+        useless.append("the preview's state is gone")
         return
     try:
         yield _Kept(checkpoint=Checkpoint.from_bytes(given), own=False)
     except CheckpointDamaged as error:
-        notes.append(
-            Note(code="restarted", detail=f"made from the beginning: of the preview's state {error}")
-        )
+        useless.append(str(error))
 
 
 def _order(job: Job, weights: Weights) -> _Order:

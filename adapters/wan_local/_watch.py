@@ -11,8 +11,8 @@ from adapters.wan_local.engine import Frame, Stage, Step
 from gateway.spec import Control
 
 TEXT_DONE, IMAGE_DONE, STEPS_DONE, ALL_DONE = 3, 5, 85, 100
-_PICTURE_SIDE = 192
-_PICTURE_QUALITY = 60
+_PICTURE_SIDE = 160
+_PICTURE_QUALITY = 45
 
 
 class Watch:
@@ -50,7 +50,7 @@ class Watch:
 
 
 def animate(pictures: list[Frame], seconds: Decimal) -> bytes:
-    """The pictures as an endless WebP of ``seconds``, their longer side 192 pixels."""
+    """The pictures as an endless WebP of ``seconds``, their longer side 160 pixels."""
     frames = [_enlarged(picture) for picture in pictures]
     buffer = io.BytesIO()
     frames[0].save(

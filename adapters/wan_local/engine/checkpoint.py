@@ -74,10 +74,12 @@ class Checkpoint:
             CheckpointDamaged: it is no checkpoint, or not all of it, or other bytes than were written.
         """
         if not data.startswith(_MAGIC):
-            raise CheckpointDamaged("it does not begin as a checkpoint of this version does")
+            raise CheckpointDamaged("the checkpoint does not begin as one of this version does")
         body = memoryview(data)[_HEADER:]
         if hashlib.sha256(body).hexdigest().encode() + b"\n" != data[len(_MAGIC) : _HEADER]:
-            raise CheckpointDamaged("its bytes are not those that were written: it is damaged or cut short")
+            raise CheckpointDamaged(
+                "the checkpoint is damaged or cut short: its bytes are not those that were written"
+            )
         try:
             tensors = load(bytes(body))
             length = int.from_bytes(body[:8], "little")
@@ -96,7 +98,7 @@ class Checkpoint:
                 solver=SolverState(tensors=solver, numbers=said["solver"]),
             )
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointDamaged(f"it cannot be read ({error})") from error
+            raise CheckpointDamaged(f"the checkpoint cannot be read ({error})") from error
 
     def check(self, fingerprint: Mapping[str, str]) -> None:
         """See that the work may go on under ``fingerprint``.

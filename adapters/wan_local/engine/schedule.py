@@ -58,8 +58,7 @@ class Schedule:
 
     def state(self) -> SolverState:
         """What the steps still to come depend on, besides the latents."""
-        numbers = {"_step_index": self.solver.step_index}
-        tensors = {}
+        numbers, tensors = {"_step_index": self.solver.step_index}, {}
         if isinstance(self.solver, UniPCMultistepScheduler):
             numbers |= {name: getattr(self.solver, name) for name in _UNIPC_NUMBERS}
             kept = {"last_sample": self.solver.last_sample}
@@ -70,15 +69,19 @@ class Schedule:
 
     def restore(self, state: SolverState) -> None:
         """Make a fresh solver what the one was that ``state`` came from."""
-        for name, number in state.numbers.items():
-            setattr(self.solver, name, number)
-        for name, tensor in state.tensors.items():
-            attribute, _, place = name.partition(".")
-            item = tensor.to(self.solver.timesteps.device, copy=True)
-            if place:
-                getattr(self.solver, attribute)[int(place)] = item
-            else:
-                setattr(self.solver, attribute, item)
+
+        def kept(name: str) -> torch.Tensor | None:
+            item = state.tensors.get(name)
+            return None if item is None else item.to(self.solver.timesteps.device, copy=True)
+
+        self.solver._step_index = state.numbers["_step_index"]
+        if isinstance(self.solver, UniPCMultistepScheduler):
+            for name in _UNIPC_NUMBERS:
+                setattr(self.solver, name, state.numbers[name])
+            self.solver.last_sample = kept("last_sample")
+            for name in _UNIPC_HISTORIES:
+                places = range(self.solver.config.solver_order)
+                setattr(self.solver, name, [kept(f"{name}.{place}") for place in places])
 
 
 # What UniPCMultistepScheduler.step of diffusers 0.42 reads of the steps before.
