@@ -68,6 +68,7 @@ class WanLocal(LocalAdapter):
         weights = find_weights(self._settings, self._tiny_dir, job.offer, job.preset.name)
         if isinstance(weights, Unready):
             raise BrokenModel(f"{job.offer.model} cannot run on this gateway: {weights.detail}")
+        set_up_torch()
         from adapters.wan_local._render import render
 
         return render(job, weights, self._engines, device, control)

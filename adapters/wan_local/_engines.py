@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 
 Dtype = Literal["float32", "bfloat16"]
 _WORTH_LOGGING = 10**9
+# diffusers swaps its module for a lazy one while it is imported: a second thread would find names missing.
+_IMPORTING = Lock()
+
 log = logging.getLogger(__name__)
 
 
 def set_up_torch() -> None:
     """Import what takes seconds, and keep its progress bars out of the log."""
-    import diffusers
-    import transformers
+    with _IMPORTING:
+        import diffusers
+        import transformers
 
-    import adapters.wan_local.engine  # noqa: F401  # the import is the work: it loads torch's kernels
+        import adapters.wan_local.engine  # noqa: F401  # the import is the work: it loads torch's kernels
 
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()

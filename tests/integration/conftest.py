@@ -55,19 +55,25 @@ def server(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -
 
 @contextmanager
 def running(
-    database_url: str, data_dir: Path, *adapters: LocalAdapter, offers: tuple[Any, ...] = ()
+    database_url: str,
+    data_dir: Path,
+    *adapters: LocalAdapter,
+    plugins: tuple[str, ...] = (),
+    offers: tuple[Any, ...] = (),
+    **more: Any,
 ) -> Iterator[Server]:
-    """A gateway on two slots; ``adapters`` and ``offers`` are what it has besides echo's."""
+    """A gateway on two slots; ``adapters``, ``plugins`` and ``offers`` are what it has besides echo's."""
     settings = Settings(
         data_dir=data_dir,
         database_url=database_url,
         isolation="none",
-        enabled_plugins=("echo", "policies"),
+        enabled_plugins=("echo", "policies", *plugins),
         policy="cheapest",
         pools={"cpu": Pool.model_validate({"devices": ("cpu", "cpu")})},
         offers=tuple(Offer.model_validate(offer) for offer in offers),
         max_image_bytes=MIB,
         max_body_bytes=4 * MIB,
+        **more,
     )
     runtime = Runtime.open(settings)
     brought = {adapter.name: adapter for adapter in adapters}
