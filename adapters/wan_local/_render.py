@@ -31,6 +31,8 @@ from adapters.wan_local.engine import (
 from gateway.kit.video import write_mp4
 from gateway.spec import Asset, Cancelled, Control, Device, Job, Note, Usage, parse_size
 
+_THE_PREVIEW = "the preview"
+
 log = logging.getLogger(__name__)
 
 
@@ -41,14 +43,6 @@ class _Order:
     wan_job: WanJob
     steps: int
     preview_steps: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Kept:
-    """Where a render may go on from; ``own`` if an earlier run of the same attempt was there."""
-
-    checkpoint: Checkpoint
-    own: bool
 
 
 def render(job: Job, weights: Weights, engines: Engines, device: Device, control: Control) -> Asset:
@@ -66,66 +60,61 @@ def render(job: Job, weights: Weights, engines: Engines, device: Device, control
     path = control.folder / "clip.mp4"
     notes: list[Note] = []
     with in_the_gateways_words(weights.model):
-        result, earlier_s = _make(engine, order, job, control, notes)
+        result = _make(engine, order, job, control, notes)
         stats = result.stats
         with stats.timed("encode"):
             write_mp4(path, result.frames, job.output.fps, metadata=_recipe(job, weights, order, stats))
     stats.seconds["encode"] -= stats.seconds["decode"]  # the frames are decoded as they are written
     log.info("%s: %s", job.tag, _account(stats))
-    used = max(1, round((time.perf_counter() - began + earlier_s) * 1000))
+    used = max(1, round((time.perf_counter() - began + stats.seconds_before) * 1000))
     return Asset(path=path, usage=Usage(device_ms=used), notes=(*notes, *_notes(job, stats)))
 
 
 def _make(
     engine: WanEngine, order: _Order, job: Job, control: Control, notes: list[Note]
-) -> tuple[WanResult | WanPreview, float]:
-    """The clip, or its preview, and the seconds that earlier runs of this attempt put into it."""
-    if order.preview_steps is not None:
-        watch = Watch(control, order.preview_steps, job.output.seconds, keeps=False)
-        part = engine.preview(order.wan_job, order.preview_steps, watch)
+) -> WanResult | WanPreview:
+    """The clip, or its preview, from where earlier work on it stands."""
+    start = _start(engine, order, job, control, notes)
+    watch = Watch(control, order.preview_steps or order.steps, job.output.seconds)
+    if order.preview_steps is None:
+        return engine.run(order.wan_job, watch, resume=start)
+    part = engine.preview(order.wan_job, order.preview_steps, watch, resume=start)
+    if start is None or start.step < part.checkpoint.step:  # else it is kept already
         control.keep_checkpoint(part.checkpoint.to_bytes())
-        return part, 0.0
-    watch = Watch(control, order.steps, job.output.seconds, keeps=True)
+    return part
+
+
+def _start(
+    engine: WanEngine, order: _Order, job: Job, control: Control, notes: list[Note]
+) -> Checkpoint | None:
+    """The first checkpoint that can be gone on from; a note says which, or why there is none."""
     useless: list[str] = []
-    for kept in _checkpoints(job, control, useless):
-        wan_job = order.wan_job
-        if job.request.seed is None:
-            wan_job = replace(wan_job, seed=kept.checkpoint.seed)
+    for whose, data in _kept(job, control):
         try:
-            result = engine.run(wan_job, watch, resume=kept.checkpoint)
-        except CheckpointMismatch as error:
+            checkpoint = Checkpoint.from_bytes(data)
+            engine.check_resume(order.wan_job, checkpoint)
+        except (CheckpointDamaged, CheckpointMismatch) as error:
+            log.warning("%s: %s", job.tag, error)
             useless.append(str(error))
             continue
-        step = f"step {kept.checkpoint.step} of {kept.checkpoint.total}"
-        whose = "an interrupted run" if kept.own else "the preview"
+        step = f"step {checkpoint.step} of {checkpoint.total}"
         notes.append(Note(code="resumed", detail=f"went on after {step} of {whose}"))
-        return result, kept.checkpoint.seconds if kept.own else 0.0
+        # The preview was paid for with the preview.
+        return replace(checkpoint, seconds=0.0) if whose == _THE_PREVIEW else checkpoint
+    if job.request.continues is not None and not useless:
+        useless.append("the preview's state is gone")
     if useless:
         notes.append(Note(code="restarted", detail=f"made from the beginning: {useless[0]}"))
-    return engine.run(order.wan_job, watch), 0.0
+    return None
 
 
-def _checkpoints(job: Job, control: Control, useless: list[str]) -> Iterator[_Kept]:
-    """Whole checkpoints, the most advanced first: of this attempt's earlier runs, then of the preview.
-
-    Why one cannot be used is added to ``useless``.
-    """
+def _kept(job: Job, control: Control) -> Iterator[tuple[str, bytes]]:
+    """Checkpoints with whose they are, the most advanced first."""
     for data in control.checkpoints():
-        try:
-            yield _Kept(checkpoint=Checkpoint.from_bytes(data), own=True)
-        except CheckpointDamaged as error:
-            log.warning("%s: one is passed over: %s", job.tag, error)
-            useless.append(str(error))
-    if job.request.continues is None:
-        return
+        yield "an interrupted run", data
     given = job.read_checkpoint()
-    if given is None:
-        useless.append("the preview's state is gone")
-        return
-    try:
-        yield _Kept(checkpoint=Checkpoint.from_bytes(given), own=False)
-    except CheckpointDamaged as error:
-        useless.append(str(error))
+    if given is not None:
+        yield _THE_PREVIEW, given
 
 
 def _order(job: Job, weights: Weights) -> _Order:
@@ -150,10 +139,12 @@ def _order(job: Job, weights: Weights) -> _Order:
 
 
 def _seed(job: Job) -> int:
-    """The caller's seed, else one by chance that stays when the attempt is run again."""
-    if job.request.seed is not None:
-        return job.request.seed
-    return int.from_bytes(hashlib.sha256(job.tag.encode()).digest()[:4])
+    """The caller's seed, else one by chance that stays when the attempt is run again or continued."""
+    request = job.request
+    if request.seed is not None:
+        return request.seed
+    drawn_for = job.tag if request.continues is None else request.continues.attempt_id
+    return int.from_bytes(hashlib.sha256(drawn_for.encode()).digest()[:4])
 
 
 def _recipe(job: Job, weights: Weights, order: _Order, stats: Stats) -> dict[str, str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
 from decimal import Decimal
 
 from PIL import Image
 
 from adapters.wan_local.engine import Frame, Stage, Step
 from gateway.spec import Control
+
+log = logging.getLogger(__name__)
 
 TEXT_DONE, IMAGE_DONE, STEPS_DONE, ALL_DONE = 3, 5, 85, 100
 _PICTURE_SIDE = 160
@@ -19,17 +22,17 @@ class Watch:
     """Passes cancellation on, counts all stages to 100, and keeps the state and shows pictures when due.
 
     Args:
-        steps: how many of the job's steps are to be taken.
+        steps: how many of the job's steps are to be taken, those before a resumption included.
         seconds: the clip's length.
-        keeps: False for a render that is not to be gone on with.
     """
 
-    def __init__(self, control: Control, steps: int, seconds: Decimal, *, keeps: bool) -> None:
+    def __init__(self, control: Control, steps: int, seconds: Decimal) -> None:
         self.cancelled = control.cancelled
         self._control = control
         self._steps = steps
         self._seconds = seconds
-        self._keeps = keeps
+        self._last: Step | None = None
+        self._shows = True
 
     def progress(self, stage: Stage, done: int, total: int) -> None:
         if stage == "text":
@@ -39,14 +42,28 @@ class Watch:
         elif stage == "decode":
             share = (ALL_DONE - STEPS_DONE) * done // total
             self._control.progress("decode", STEPS_DONE + share, ALL_DONE)
+            self._keep_if_due()
 
     def stepped(self, step: Step) -> None:
         share = (STEPS_DONE - IMAGE_DONE) * step.done // self._steps
         self._control.progress("denoise", IMAGE_DONE + share, ALL_DONE)
-        if self._keeps and self._control.checkpoint_due():
-            self._control.keep_checkpoint(step.checkpoint().to_bytes())
-        if self._control.preview_due():
+        self._last = step
+        self._keep_if_due()
+        if self._shows and self._control.preview_due():
+            self._show(step)
+
+    def _keep_if_due(self) -> None:
+        """Keep the state after the last step, once; while frames are decoded it stays as it is."""
+        if self._last is not None and self._control.checkpoint_due():
+            self._control.keep_checkpoint(self._last.checkpoint().to_bytes())
+            self._last = None
+
+    def _show(self, step: Step) -> None:
+        try:
             self._control.preview(animate(step.pictures(), self._seconds))
+        except Exception:  # whatever is wrong with a picture, the render is worth more
+            self._shows = False
+            log.warning("no pictures of this render are shown", exc_info=True)
 
 
 def animate(pictures: list[Frame], seconds: Decimal) -> bytes:

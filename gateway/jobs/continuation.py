@@ -33,7 +33,14 @@ def continuation(resources: Resources, caller: Caller, video_id: str) -> VideoRe
     if state is None or state.deleted or not resources.store.exists(state.key):
         raise CheckpointMissing(video_id)
     made = record.attempts[-1]
-    done = Continues(video_id=video_id, offer=made.offer, done_preset=made.preset, checkpoint=state.key)
+    done = Continues(
+        video_id=video_id,
+        attempt_id=made.id,
+        offer=made.offer,
+        done_preset=made.preset,
+        checkpoint=state.key,
+        sha256=state.sha256,
+    )
     return asked.model_copy(
         update={"model": made.model, "mode": "final", "preset": preset, "continues": done}
     )

@@ -178,6 +178,9 @@ def _complete(
     price = PriceTerms.model_validate(row.price)
     actual = to_micro_usd(cost(price, Output.model_validate(row.output), usage))
     differences = _differences(row, delivery.probe)
+    if state is None and finishing_preset(resources, row.offer, row.preset) is not None:
+        detail = "its state could not be kept, so the final video has to be made from the beginning"
+        differences.append(Note(code="not_continuable", detail=detail))
     if not mark_settled(
         connection,
         row,

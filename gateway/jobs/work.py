@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,6 +26,8 @@ from gateway.spec import (
     Priority,
     VideoRequest,
 )
+
+log = logging.getLogger(__name__)
 
 
 class Gone(Exception):
@@ -130,10 +134,14 @@ def build_job(resources: Resources, row: sa.Row[Any]) -> Job:
 
 
 def _read_checkpoint(store: Store, continues: Continues | None) -> bytes | None:
-    """The state to go on from; without it the render starts from the beginning."""
+    """The state to go on from; without it, whole, the render starts from the beginning."""
     if continues is None:
         return None
     try:
-        return store.read(continues.checkpoint)
+        data = store.read(continues.checkpoint)
     except Missing:
         return None
+    if hashlib.sha256(data).hexdigest() != continues.sha256:
+        log.warning("the state of the preview %s is damaged: %s", continues.video_id, continues.checkpoint)
+        return None
+    return data

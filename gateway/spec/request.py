@@ -38,14 +38,16 @@ class InputImage(Value):
 class Continues(Value):
     """The prefix preview that a final render goes on from; only the gateway itself writes one.
 
-    ``offer`` and ``done_preset`` say what made it, ``checkpoint`` is the place of its state in the object
-    store.
+    ``attempt_id``, ``offer`` and ``done_preset`` say what made it; ``checkpoint`` is the place of its state
+    in the object store, and ``sha256`` what lies there.
     """
 
     video_id: str
+    attempt_id: str
     offer: str
     done_preset: Name
     checkpoint: str
+    sha256: str
 
 
 class VideoRequest(Value):

@@ -274,7 +274,7 @@ def main() -> None:
 
 
 def report(gateway: Gateway, name: str, video: dict[str, Any], kills: list[Kill], plain: bytes) -> bool:
-    """Print a clip's row; True if it is what it would have been undisturbed."""
+    """Print a clip's row; True if it is what it would have been undisturbed, and went on where it stood."""
     whole = video["status"] == "completed"
     clip = gateway.content(video["id"]) if whole else b""
     worst = int(np.abs(frames_of(clip).astype(int) - frames_of(plain)).max()) if whole else "-"
@@ -288,7 +288,11 @@ def report(gateway: Gateway, name: str, video: dict[str, Any], kills: list[Kill]
         worst,
     )
     print(f"| {' | '.join(map(str, cells))} |", flush=True)
-    return clip == plain
+    notes = [note["detail"] for note in video["gateway"]["notes"] if note["code"] == "resumed"]
+    stood = (
+        [f"went on after step {kills[-1].kept} of {STEPS} of an interrupted run"] if kills[-1].kept else []
+    )
+    return clip == plain and notes == stood
 
 
 def undisturbed(gateway: Gateway, body: dict[str, Any]) -> bytes:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from diffusers import UniPCMultistepScheduler
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from adapters.wan_local.engine.errors import FolderError
@@ -24,7 +22,6 @@ class Blueprint:
 
     folder: WanFolder
     tokenizer: PreTrainedTokenizerBase
-    scheduler_config: dict[str, Any]
     parts: Mapping[str, Part]
 
 
@@ -43,7 +40,6 @@ def read_blueprint(folder: WanFolder) -> Blueprint:
     return Blueprint(
         folder=folder,
         tokenizer=_open_tokenizer(path / "tokenizer", parts["text_encoder"]),
-        scheduler_config=dict(UniPCMultistepScheduler.load_config(path / "scheduler", local_files_only=True)),
         parts=parts,
     )
 

@@ -33,7 +33,7 @@ class Checkpoint:
         step: how many steps are done.
         total: how many there are.
         seed: of the job.
-        seconds: what these steps took, the time to encode prompt and image included.
+        seconds: what these steps took. Prompt and image are encoded again.
         latents: float32 [1, C, T, H, W] after those steps.
         generator: the state of the generator that drew the noise.
         solver: what the solver remembers.
@@ -89,10 +89,10 @@ class Checkpoint:
             }
             return cls(
                 fingerprint=said["fingerprint"],
-                step=said["step"],
-                total=said["total"],
-                seed=said["seed"],
-                seconds=said["seconds"],
+                step=int(said["step"]),
+                total=int(said["total"]),
+                seed=int(said["seed"]),
+                seconds=float(said["seconds"]),
                 latents=tensors["latents"],
                 generator=tensors["generator"],
                 solver=SolverState(tensors=solver, numbers=said["solver"]),
@@ -100,17 +100,21 @@ class Checkpoint:
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise CheckpointDamaged(f"the checkpoint cannot be read ({error})") from error
 
-    def check(self, fingerprint: Mapping[str, str]) -> None:
-        """See that the work may go on under ``fingerprint``.
+    def check(self, fingerprint: Mapping[str, str], total: int, shape: torch.Size) -> None:
+        """See that work of ``fingerprint``, in ``total`` steps on latents of ``shape``, may go on from here.
 
         Raises:
             CheckpointMismatch: naming each part that differs.
+            CheckpointDamaged: it says of itself what cannot be.
         """
         then = self.fingerprint
         differ = [name for name in {**fingerprint, **then} if then.get(name) != fingerprint.get(name)]
         if differ:
             told = (_difference(name, then.get(name), fingerprint.get(name)) for name in differ)
             raise CheckpointMismatch(f"the checkpoint is of other work: {'; '.join(told)}")
+        sound = self.latents.shape == shape and self.latents.dtype == torch.float32
+        if not (sound and self.total == total and 0 < self.step <= total):
+            raise CheckpointDamaged("the checkpoint contradicts its own fingerprint")
 
 
 def _difference(name: str, then: str | None, now: str | None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 
@@ -12,7 +12,7 @@ from adapters.wan_local.engine.condition import Condition
 from adapters.wan_local.engine.control import Control, Frame, Step, raise_if_cancelled
 from adapters.wan_local.engine.errors import naming_out_of_memory
 from adapters.wan_local.engine.job import SettledJob
-from adapters.wan_local.engine.latent_rgb import LatentRgb, latent_rgb
+from adapters.wan_local.engine.latent_rgb import LatentRgb
 from adapters.wan_local.engine.model import WanModel
 from adapters.wan_local.engine.official import Expert
 from adapters.wan_local.engine.schedule import Schedule
@@ -30,7 +30,7 @@ class Denoising:
         prompts: embeds [1, 512, D], the unconditional one last; it is missing if no expert is guided.
         batched: both halves of guidance in one batch.
         done: how many steps are taken.
-        expected: the clean latents that the last step's expert expects (x0), [1, C, T, H, W].
+        latent_rgb: gets the map that pictures of the latents are made with.
     """
 
     model: WanModel
@@ -42,8 +42,8 @@ class Denoising:
     batched: bool
     latents: torch.Tensor
     generator: torch.Generator
+    latent_rgb: Callable[[], LatentRgb]
     done: int = 0
-    expected: torch.Tensor | None = None
     _active: tuple[Expert, PromptedExpert] | None = field(default=None, init=False)
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -89,12 +89,12 @@ class Denoising:
 
     def clean_so_far(self) -> torch.Tensor:
         """What the clip's latents are expected to be after the steps taken, of which there is one."""
-        assert self.expected is not None
-        return self.condition.finish(self.expected)
+        assert self.schedule.expected is not None
+        return self.condition.finish(self.schedule.expected)
 
     def _step(self, expert: Expert, stats: Stats) -> None:
         velocity = self._velocity(expert, stats)
-        self.latents, self.expected = self.schedule.step(self.done, velocity, self.latents, self.generator)
+        self.latents = self.schedule.step(self.done, velocity, self.latents, self.generator)
         self.done += 1
         if self.model.device.type == "cuda":
             # Kernels are queued: without this, progress and cancel would run many steps ahead of the device.
@@ -119,19 +119,15 @@ class Denoising:
             self._active = expert, PromptedExpert(transformer, self.prompts, batched=self.batched)
         return self._active[1]
 
-    @cached_property
-    def _latent_rgb(self) -> LatentRgb:
-        return latent_rgb(self.model)
-
     def _offer(self, expert: Expert, stats: Stats) -> Step:
         def look() -> list[Frame]:
             with stats.timed("preview"), naming_out_of_memory("preview"):
-                return self._latent_rgb.pictures(self.clean_so_far())
+                return self.latent_rgb().pictures(self.clean_so_far())
 
         return Step(
             done=self.done,
             total=len(self.schedule.experts),
             expert=expert,
             pictures=look,
-            checkpoint=lambda: self.checkpoint(stats.worked()),
+            checkpoint=lambda: self.checkpoint(stats.stepping()),
         )

@@ -15,11 +15,17 @@ from adapters.wan_local.engine.condition import Condition, make_condition
 from adapters.wan_local.engine.control import Control, Frame, Unwatched, raise_if_cancelled
 from adapters.wan_local.engine.decode import decode_frames
 from adapters.wan_local.engine.denoise import Denoising
-from adapters.wan_local.engine.errors import UnsupportedJob, naming_out_of_memory, releasing
+from adapters.wan_local.engine.errors import (
+    CheckpointMismatch,
+    UnsupportedJob,
+    naming_out_of_memory,
+    releasing,
+)
 from adapters.wan_local.engine.fingerprint import fingerprint
 from adapters.wan_local.engine.folder import open_folder
 from adapters.wan_local.engine.job import SettledJob, WanJob, settle
-from adapters.wan_local.engine.latents import draw_noise
+from adapters.wan_local.engine.latent_rgb import LatentRgb, latent_rgb
+from adapters.wan_local.engine.latents import draw_noise, shape_of
 from adapters.wan_local.engine.lora import hung_on
 from adapters.wan_local.engine.model import WanModel, load_model
 from adapters.wan_local.engine.progress import OnProgress, unheard
@@ -69,6 +75,7 @@ class WanEngine:
     def __init__(self, model: WanModel, *, batched_guidance: bool = False) -> None:
         self.model = model
         self._batched = batched_guidance
+        self._latent_rgb: LatentRgb | None = None
 
     @classmethod
     def load(
@@ -123,7 +130,8 @@ class WanEngine:
         Raises:
             UnsupportedJob: this model cannot do it.
             LoraError: one of the job's LoRAs cannot be used.
-            CheckpointMismatch: ``resume`` is of another job or model.
+            CheckpointMismatch: ``resume`` is of another job, model or version.
+            CheckpointDamaged: ``resume`` says of itself what cannot be.
             Cancelled: ``control`` said so.
             OutOfMemory: too large for the device.
         """
@@ -134,52 +142,94 @@ class WanEngine:
             latents = self._latents(settled, control, stats, resume)
         return WanResult(latents=latents, frames=self._frames(latents, control, stats), stats=stats)
 
-    def preview(self, job: WanJob, steps: int, control: Control | None = None) -> WanPreview:
+    def preview(
+        self,
+        job: WanJob,
+        steps: int,
+        control: Control | None = None,
+        resume: Checkpoint | None = None,
+    ) -> WanPreview:
         """Take the first ``steps`` steps of ``job`` and show what they promise.
 
         Raises:
             UnsupportedJob: as :meth:`run`, or ``steps`` are not all high-noise ones, or all there are.
-            Cancelled, OutOfMemory: as :meth:`run`.
+            CheckpointMismatch: as :meth:`run`, or ``resume`` is further on.
+            LoraError, CheckpointDamaged, Cancelled, OutOfMemory: as :meth:`run`.
         """
         control = control or Unwatched()
         settled = settle(job, self.model)
         stats = Stats(job=settled, device=self.model.device)
         with self._leaving_clean():
-            latents, checkpoint = self._prefix(settled, steps, control, stats)
+            latents, checkpoint = self._prefix(settled, steps, control, stats, resume)
         frames = self._frames(latents, control, stats)
         return WanPreview(latents=latents, frames=frames, checkpoint=checkpoint, stats=stats)
+
+    def check_resume(self, job: WanJob, checkpoint: Checkpoint) -> None:
+        """See whether ``job`` can go on from ``checkpoint``; nothing is computed.
+
+        Raises:
+            UnsupportedJob, LoraError, CheckpointMismatch, CheckpointDamaged: as :meth:`run` would.
+        """
+        settled = settle(job, self.model)
+        schedule = make_schedule(settled, self.model.device)
+        self._check(checkpoint, settled, schedule, self._fingerprint(settled, schedule))
 
     @torch.no_grad()
     def _latents(
         self, job: SettledJob, control: Control, stats: Stats, resume: Checkpoint | None
     ) -> torch.Tensor:
-        schedule = make_schedule(self.model, job)
-        if resume is not None:
-            # Before any work: encoding an image at 720p takes half a minute.
-            resume.check(self._fingerprint(job, schedule))
-            stats.resumed_at, stats.seconds_before = resume.step, resume.seconds
-        with hung_on(self.model, job.loras):
-            denoising = self._begin(job, schedule, control, stats)
-            if resume is not None:
-                denoising.resume(resume)
-            denoising.run(len(schedule.experts), control, stats)
-        return denoising.clean()
+        schedule = make_schedule(job, self.model.device)
+        return self._denoise(job, schedule, len(schedule.experts), control, stats, resume).clean()
 
     @torch.no_grad()
     def _prefix(
-        self, job: SettledJob, steps: int, control: Control, stats: Stats
+        self, job: SettledJob, steps: int, control: Control, stats: Stats, resume: Checkpoint | None
     ) -> tuple[torch.Tensor, Checkpoint]:
-        schedule = make_schedule(self.model, job)
-        most = min(schedule.steps["high"], len(schedule.experts) - 1)
+        schedule = make_schedule(job, self.model.device)
+        total = len(schedule.experts)
+        most = min(schedule.steps["high"], total - 1)
         if not 1 <= steps <= most:
-            total = len(schedule.experts)
-            raise UnsupportedJob(f"{steps} preview steps: of this job's {total} they may be 1 to {most}")
-        with hung_on(self.model, job.loras):
-            denoising = self._begin(job, schedule, control, stats)
-            denoising.run(steps, control, stats)
-        return denoising.clean_so_far(), denoising.checkpoint(stats.worked())
+            raise UnsupportedJob(
+                f"{steps} preview steps: of this job's {total} they may be 1 to {most}; "
+                "take fewer, or more steps in all"
+            )
+        if resume is not None and resume.step > steps:
+            raise CheckpointMismatch(
+                f"the checkpoint is at step {resume.step}, and the preview ends at {steps}"
+            )
+        denoising = self._denoise(job, schedule, steps, control, stats, resume)
+        return denoising.clean_so_far(), denoising.checkpoint(stats.stepping())
 
-    def _begin(self, job: SettledJob, schedule: Schedule, control: Control, stats: Stats) -> Denoising:
+    def _denoise(
+        self,
+        job: SettledJob,
+        schedule: Schedule,
+        until: int,
+        control: Control,
+        stats: Stats,
+        resume: Checkpoint | None,
+    ) -> Denoising:
+        """Take the steps up to number ``until``."""
+        known = self._fingerprint(job, schedule)
+        if resume is not None:
+            # Before any work: encoding an image at 720p takes half a minute.
+            self._check(resume, job, schedule, known)
+            stats.resumed_at, stats.seconds_before = resume.step, resume.seconds
+        with hung_on(self.model, job.loras):
+            denoising = self._begin(job, schedule, known, control, stats)
+            if resume is not None:
+                denoising.resume(resume)
+            denoising.run(until, control, stats)
+        return denoising
+
+    def _check(
+        self, checkpoint: Checkpoint, job: SettledJob, schedule: Schedule, known: dict[str, str]
+    ) -> None:
+        checkpoint.check(known, len(schedule.experts), shape_of(self.model, job))
+
+    def _begin(
+        self, job: SettledJob, schedule: Schedule, known: dict[str, str], control: Control, stats: Stats
+    ) -> Denoising:
         """Encode what steers the job, and draw its noise."""
         if job.boundary is not None:
             stats.boundary_step = schedule.steps["high"]
@@ -190,13 +240,14 @@ class WanEngine:
         return Denoising(
             model=self.model,
             job=job,
-            fingerprint=self._fingerprint(job, schedule),
+            fingerprint=known,
             schedule=schedule,
             condition=self._encode_image(job, noise, control, stats),
             prompts=prompts,
             batched=self._batched,
             latents=noise,
             generator=generator,
+            latent_rgb=self._map,
         )
 
     def _encode_text(
@@ -223,6 +274,11 @@ class WanEngine:
 
     def _fingerprint(self, job: SettledJob, schedule: Schedule) -> dict[str, str]:
         return fingerprint(self.model, job, schedule, batched=self._batched)
+
+    def _map(self) -> LatentRgb:
+        if self._latent_rgb is None:
+            self._latent_rgb = latent_rgb(self.model)
+        return self._latent_rgb
 
     def _frames(self, latents: torch.Tensor, control: Control, stats: Stats) -> Iterator[Frame]:
         with releasing():

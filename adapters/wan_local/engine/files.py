@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ OURS = "reelgate-"
 """What the names of files begin with that we write beside a model's own."""
 
 # Formats that run code when loaded, and code itself.
-_UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".py")
+_UNSAFE = (
+    *(".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz"),
+    *(".py", ".pyc", ".pyd", ".so", ".dll", ".sh"),
+)
+_READ = (".json", ".safetensors", ".txt", ".model")
 _MOST_BYTES = 64 * 2**20
 """Of a file that is read whole: the largest real one, umt5's tokenizer, has 17 MB."""
 
@@ -40,6 +45,7 @@ def list_files(path: Path) -> dict[str, int]:
             _refuse_unsafe(file, homes)
             relative = file.relative_to(path).as_posix()
             if _is_the_models(relative):
+                _refuse_strange(file)
                 found[relative] = _bytes_of(file)
     return dict(sorted(found.items()))
 
@@ -60,6 +66,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise FolderError(f"{path} is not a JSON object: {AGAIN}")
     return content
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that appears complete or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+        os.chmod(unfinished, 0o644)
+        os.replace(unfinished, path)
+    except BaseException:
+        os.unlink(unfinished)
+        raise
 
 
 def _homes(path: Path) -> list[Path]:
@@ -90,6 +113,11 @@ def _refuse_unsafe(file: Path, homes: list[Path]) -> None:
             raise FolderError(f"{file} is a link to {target}, which is missing: {AGAIN}")
     if not file.is_file():
         raise FolderError(f"{file} is not a regular file: remove it, or {AGAIN}")
+
+
+def _refuse_strange(file: Path) -> None:
+    if not file.name.lower().endswith(_READ):
+        raise FolderError(f"{file} is no file of a model: remove it; {', '.join(_READ)} are read")
 
 
 def _is_the_models(relative: str) -> bool:

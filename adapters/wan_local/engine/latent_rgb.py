@@ -9,7 +9,6 @@ weights.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from safetensors.torch import save
 
 from adapters.wan_local.engine.control import Frame
 from adapters.wan_local.engine.decode import decode_chunks, to_uint8
+from adapters.wan_local.engine.files import write_whole
 from adapters.wan_local.engine.latents import normalise
 from adapters.wan_local.engine.model import WanModel
 
@@ -59,7 +59,7 @@ def latent_rgb(model: WanModel) -> LatentRgb:
     """The map of this model: the one beside its weights, or a new one, which is put there."""
     path = model.path / FILE
     kept = _read(path, model.digest)
-    if kept is not None:
+    if kept is not None and kept.weight.shape == (model.vae.config.z_dim, 3):
         return kept
     fitted = fit(model.vae)
     _write(path, fitted, model.digest)
@@ -101,23 +101,27 @@ def _smooth_picture(generator: torch.Generator, coarse: int, side: int) -> torch
 
 
 def _read(path: Path, digest: str) -> LatentRgb | None:
+    """What lies there, if it is a map and made for the weights of ``digest``."""
     try:
         with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("weights") == digest:
-                return LatentRgb(file.get_tensor("weight").clone(), file.get_tensor("bias").clone())
+            if (file.metadata() or {}).get("weights") != digest:
+                return None
+            kept = LatentRgb(*(file.get_tensor(name).clone() for name in ("weight", "bias")))
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError) as error:
         log.warning("%s cannot be read (%s) and is made anew", path, error)
-    return None
+        return None
+    tensors = (kept.weight, kept.bias)
+    sound = kept.bias.shape == (3,) and all(
+        each.dtype == torch.float32 and bool(each.isfinite().all()) for each in tensors
+    )
+    return kept if sound else None
 
 
 def _write(path: Path, fitted: LatentRgb, digest: str) -> None:
     content = save({"weight": fitted.weight, "bias": fitted.bias}, metadata={"weights": digest})
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    except OSError as error:  # a folder that is read only: every job fits the map again
+        write_whole(path, content)
+    except OSError as error:  # a folder that is read only: every process fits the map again
         log.info("the preview map cannot be kept beside the weights: %s", error)
-        unfinished.unlink(missing_ok=True)

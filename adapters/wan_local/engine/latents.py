@@ -12,21 +12,28 @@ from adapters.wan_local.engine.job import SettledJob
 from adapters.wan_local.engine.model import WanModel
 
 
+def shape_of(model: WanModel, job: SettledJob) -> torch.Size:
+    """Of a job's latents: 1, C, T, H, W."""
+    config = model.vae.config
+    return torch.Size(
+        (
+            1,
+            config.z_dim,
+            (job.frames - 1) // config.scale_factor_temporal + 1,
+            job.height // config.scale_factor_spatial,
+            job.width // config.scale_factor_spatial,
+        )
+    )
+
+
 def draw_noise(model: WanModel, job: SettledJob) -> tuple[torch.Tensor, torch.Generator]:
     """Float32 noise [1, C, T, H, W] on the model's device, the same for a seed on every device.
 
     With it the CPU generator that drew it, for solvers that go on drawing.
     """
-    config = model.vae.config
-    shape = (
-        1,
-        config.z_dim,
-        (job.frames - 1) // config.scale_factor_temporal + 1,
-        job.height // config.scale_factor_spatial,
-        job.width // config.scale_factor_spatial,
-    )
     generator = torch.Generator().manual_seed(job.seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float32).to(model.device), generator
+    noise = torch.randn(shape_of(model, job), generator=generator, dtype=torch.float32)
+    return noise.to(model.device), generator
 
 
 def normalise(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:

@@ -47,7 +47,7 @@ def digest(loras: Sequence[WanLora]) -> str:
     told = hashlib.sha256()
     for lora in loras:
         for path in (lora.high, lora.low):
-            told.update(b"-" if path is None else hashlib.sha256(_bytes(path)).digest())
+            told.update(b"-" if path is None else _sha256(path))
         told.update(repr(float(lora.weight)).encode())
     return told.hexdigest()
 
@@ -125,8 +125,9 @@ def _check(path: Path, state: dict[str, Any], transformer: WanTransformer3DModel
         raise LoraError(f"{path} {what}: give one made for it")
 
 
-def _bytes(path: Path) -> bytes:
+def _sha256(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         raise LoraError(f"{path} cannot be read: {error.strerror}") from error

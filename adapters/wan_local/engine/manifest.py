@@ -6,22 +6,20 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
 from adapters.wan_local.engine.errors import FolderError
-from adapters.wan_local.engine.files import AGAIN, read_json
+from adapters.wan_local.engine.files import AGAIN, read_json, write_whole
 from adapters.wan_local.engine.folder import WanFolder
 from adapters.wan_local.engine.progress import OnProgress, unheard
 
 MANIFEST = "reelgate-manifest.json"
 _REMEDY = f"{AGAIN}, or delete {MANIFEST} if you made the change"
 _CHUNK = 4 * 2**20
-_REPORT_S = 0.25
 
 log = logging.getLogger(__name__)
 
@@ -108,15 +106,7 @@ def digest_of(sums: Mapping[str, Sum]) -> str:
 
 def _write(path: Path, sums: Mapping[str, Sum]) -> None:
     files = {name: {"sha256": one.sha256, "bytes": one.bytes} for name, one in sorted(sums.items())}
-    handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"files": files}, indent=2) + "\n")
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
+    write_whole(path, (json.dumps({"files": files}, indent=2) + "\n").encode())
 
 
 def _hash_files(folder: WanFolder, on_progress: OnProgress) -> dict[str, Sum]:
@@ -138,9 +128,8 @@ def _hash_files(folder: WanFolder, on_progress: OnProgress) -> dict[str, Sum]:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         try:
             futures = {name: pool.submit(hash_one, name) for name in names}
-            pending = set(futures.values())
-            while pending:
-                _, pending = wait(pending, timeout=_REPORT_S)
+            for one in as_completed(futures.values()):
+                one.result()
                 on_progress("hash", sum(done.values()), total)
             return {name: futures[name].result() for name in sorted(names)}
         except OSError as error:

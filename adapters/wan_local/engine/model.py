@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
@@ -38,7 +37,6 @@ class WanModel:
     vae: AutoencoderKLWan
     transformer: WanTransformer3DModel
     transformer_2: WanTransformer3DModel | None
-    scheduler_config: dict[str, Any]
 
     def expert(self, name: Expert) -> WanTransformer3DModel:
         """The transformer for the high-noise or low-noise steps."""
@@ -89,5 +87,4 @@ def load_model(
         vae=networks["vae"],
         transformer=networks["transformer"],
         transformer_2=networks.get("transformer_2"),
-        scheduler_config=blueprint.scheduler_config,
     )

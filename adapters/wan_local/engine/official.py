@@ -42,10 +42,9 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Official:
-    """One family's defaults. ``boundary`` is a fraction of the training timesteps, None with one expert."""
+    """One family's defaults. The boundary between the experts, 0.875 and 0.900, is the folder's own."""
 
     sampling: Sampling
-    boundary: float | None
     width: int
     height: int
     fps: int
@@ -56,7 +55,6 @@ OFFICIAL: Mapping[Family, Official] = MappingProxyType(
     {
         "t2v": Official(
             sampling=Sampling(sampler="unipc", steps=40, shift=12.0, guidance_high=4.0, guidance_low=3.0),
-            boundary=0.875,
             width=832,
             height=480,
             fps=16,
@@ -64,7 +62,6 @@ OFFICIAL: Mapping[Family, Official] = MappingProxyType(
         ),
         "i2v": Official(
             sampling=Sampling(sampler="unipc", steps=40, shift=5.0, guidance_high=3.5, guidance_low=3.5),
-            boundary=0.900,
             width=832,
             height=480,
             fps=16,
@@ -72,7 +69,6 @@ OFFICIAL: Mapping[Family, Official] = MappingProxyType(
         ),
         "ti2v": Official(
             sampling=Sampling(sampler="unipc", steps=50, shift=5.0, guidance_high=5.0, guidance_low=5.0),
-            boundary=None,
             width=1280,
             height=704,
             fps=24,

@@ -18,8 +18,9 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
 from adapters.wan_local.engine.job import SettledJob
-from adapters.wan_local.engine.model import WanModel
-from adapters.wan_local.engine.official import Expert, Sampling
+from adapters.wan_local.engine.official import Expert
+
+TRAIN_TIMESTEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,16 @@ class SolverState:
     numbers: dict[str, int]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Schedule:
-    """One job's own solver (it keeps state between steps) and the expert of every step."""
+    """One job's own solver (it keeps state between steps) and the expert of every step.
+
+    ``expected`` [1, C, T, H, W] are the clean latents (x0) that the last step foresaw; None before the first.
+    """
 
     solver: UniPCMultistepScheduler | FlowMatchEulerDiscreteScheduler
     experts: tuple[Expert, ...]
+    expected: torch.Tensor | None = None
 
     @property
     def steps(self) -> dict[Expert, int]:
@@ -44,27 +49,27 @@ class Schedule:
 
     def step(
         self, index: int, velocity: torch.Tensor, latents: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The latents after step ``index``, and the clean latents (x0) that the solver now expects.
-
-        Both [1, C, T, H, W], as ``velocity`` and ``latents`` are.
-        """
+    ) -> torch.Tensor:
+        """The latents after step ``index``: [1, C, T, H, W], as ``velocity`` and ``latents`` are."""
         t = self.solver.timesteps[index]
         if isinstance(self.solver, UniPCMultistepScheduler):
-            stepped = self.solver.step(velocity, t, latents, return_dict=False)[0]
-            return stepped, self.solver.model_outputs[-1]
-        expected = latents - self.solver.sigmas[index] * velocity
-        return self.solver.step(velocity, t, latents, generator=generator, return_dict=False)[0], expected
+            stepped: torch.Tensor = self.solver.step(velocity, t, latents, return_dict=False)[0]
+            self.expected = self.solver.model_outputs[-1]
+        else:
+            self.expected = latents - self.solver.sigmas[index] * velocity
+            stepped = self.solver.step(velocity, t, latents, generator=generator, return_dict=False)[0]
+        return stepped
 
     def state(self) -> SolverState:
-        """What the steps still to come depend on, besides the latents."""
-        numbers, tensors = {"_step_index": self.solver.step_index}, {}
+        """What the steps still to come depend on, besides the latents, and what the last one foresaw."""
+        numbers = {"_step_index": self.solver.step_index}
+        kept = {"expected": self.expected}
         if isinstance(self.solver, UniPCMultistepScheduler):
             numbers |= {name: getattr(self.solver, name) for name in _UNIPC_NUMBERS}
             kept = {"last_sample": self.solver.last_sample}
             for name in _UNIPC_HISTORIES:
                 kept |= {f"{name}.{place}": item for place, item in enumerate(getattr(self.solver, name))}
-            tensors = {name: item.to("cpu", copy=True) for name, item in kept.items() if item is not None}
+        tensors = {name: item.to("cpu", copy=True) for name, item in kept.items() if item is not None}
         return SolverState(tensors=tensors, numbers=numbers)
 
     def restore(self, state: SolverState) -> None:
@@ -75,6 +80,7 @@ class Schedule:
             return None if item is None else item.to(self.solver.timesteps.device, copy=True)
 
         self.solver._step_index = state.numbers["_step_index"]
+        self.expected = kept("expected")
         if isinstance(self.solver, UniPCMultistepScheduler):
             for name in _UNIPC_NUMBERS:
                 setattr(self.solver, name, state.numbers[name])
@@ -82,6 +88,7 @@ class Schedule:
             for name in _UNIPC_HISTORIES:
                 places = range(self.solver.config.solver_order)
                 setattr(self.solver, name, [kept(f"{name}.{place}") for place in places])
+            self.expected = self.solver.model_outputs[-1]
 
 
 # What UniPCMultistepScheduler.step of diffusers 0.42 reads of the steps before.
@@ -89,40 +96,39 @@ _UNIPC_NUMBERS = ("lower_order_nums", "this_order")
 _UNIPC_HISTORIES = ("model_outputs", "timestep_list")
 
 
-def make_schedule(model: WanModel, job: SettledJob) -> Schedule:
-    """A fresh solver with its timesteps set, on the model's device."""
-    sampling = job.sampling
-    solver = _unipc(model, sampling) if sampling.sampler == "unipc" else _euler(model, sampling)
+def make_schedule(job: SettledJob, device: torch.device) -> Schedule:
+    """A fresh solver with its timesteps set."""
+    solver = _unipc(job, device) if job.sampling.sampler == "unipc" else _euler(job, device)
     # Without a begin index the solver searches for the first timestep on the device, which costs a
     # synchronisation.
     solver.set_begin_index(0)
-    boundary = None if job.boundary is None else job.boundary * solver.config.num_train_timesteps
+    boundary = None if job.boundary is None else job.boundary * TRAIN_TIMESTEPS
     experts: tuple[Expert, ...] = tuple(
         "high" if boundary is None or t >= boundary else "low" for t in solver.timesteps.tolist()
     )
     return Schedule(solver=solver, experts=experts)
 
 
-def _unipc(model: WanModel, sampling: Sampling) -> UniPCMultistepScheduler:
-    # The folder's flow_shift is not the authors' (see official.py), and a folder repackaged with another
-    # solver's config lacks the flow settings, without which UniPC silently solves a different equation.
-    solver = UniPCMultistepScheduler.from_config(
-        model.scheduler_config,
-        flow_shift=sampling.shift,
+def _unipc(job: SettledJob, device: torch.device) -> UniPCMultistepScheduler:
+    # Nothing of it comes from the folder's scheduler file: its flow_shift is not the authors' (official.py),
+    # and one that was packaged with another solver's settings would solve a different equation.
+    solver = UniPCMultistepScheduler(
+        num_train_timesteps=TRAIN_TIMESTEPS,
         prediction_type="flow_prediction",
         use_flow_sigmas=True,
+        flow_shift=job.sampling.shift,
     )
-    solver.set_timesteps(sampling.steps, device=model.device)
+    solver.set_timesteps(job.sampling.steps, device=device)
     return solver
 
 
-def _euler(model: WanModel, sampling: Sampling) -> FlowMatchEulerDiscreteScheduler:
-    solver = FlowMatchEulerDiscreteScheduler(shift=sampling.shift)
+def _euler(job: SettledJob, device: torch.device) -> FlowMatchEulerDiscreteScheduler:
+    steps = job.sampling.steps
+    solver = FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=job.sampling.shift)
     # The class's own default starts from sigmas that are shifted already, shifts them again and ends near
     # zero. Distilled models were trained on the even grid below (LightX2V, and get_sampling_sigmas in
     # Wan2.2's fm_solvers.py).
-    sigmas = np.linspace(1.0, 0.0, sampling.steps + 1)[:-1]
-    solver.set_timesteps(sampling.steps, device=model.device, sigmas=sigmas)
+    solver.set_timesteps(steps, device=device, sigmas=np.linspace(1.0, 0.0, steps + 1)[:-1])
     return solver
 
 

@@ -16,6 +16,7 @@ from adapters.wan_local.engine.job import SettledJob
 from adapters.wan_local.engine.official import Expert
 
 Timed = Literal["text", "image", "high", "low", "preview", "decode", "encode"]
+_STEPPING: tuple[Timed, ...] = ("high", "low", "preview")
 
 
 @dataclass(kw_only=True)
@@ -61,9 +62,10 @@ class Stats:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
             self.peak_bytes = max(self.peak_bytes, _peak_bytes(self.device))
 
-    def worked(self) -> float:
-        """Seconds that made the clip so far, those before a resumption included."""
-        return self.seconds_before + sum(self.seconds.values())
+    def stepping(self) -> float:
+        """Seconds of the steps taken so far and of looking at them, those before a resumption included."""
+        here = (self.seconds.get(stage, 0.0) for stage in _STEPPING)
+        return self.seconds_before + sum(here)
 
 
 def _peak_bytes(device: torch.device) -> int:

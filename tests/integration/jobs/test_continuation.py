@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.db.tables import artefacts
-from gateway.jobs import retention
+from gateway.jobs import checkpoints, retention
 from gateway.jobs.accept import accept
 from gateway.jobs.continuation import continuation
 from gateway.jobs.control import delete_video
@@ -20,6 +20,7 @@ from gateway.jobs.errors import CheckpointMissing, NotContinuable, NotFinished
 from gateway.jobs.render import render
 from gateway.jobs.retention import sweep_orphans, sweep_videos
 from gateway.jobs.settle import settle
+from gateway.media import StoreFull
 from gateway.routing.gather import read_timings
 from gateway.spec import Device
 from tests._stepper import OFFER, PREVIEW, Stepper
@@ -136,11 +137,14 @@ def test_it_is_the_same_request_but_for_mode_and_preset(make: Callable[..., Worl
     assert (asked.prompt, asked.seed, asked.fps, asked.size) == ("a red circle", 7, 8, "64x64")
     assert asked.options == {"echo": {}}
     assert asked.continues is not None
+    state = _state(world, preview)
     assert asked.continues.model_dump() == {
         "video_id": preview,
+        "attempt_id": state.attempt_id,
         "offer": "stepper/echo",
         "done_preset": "prefix",
-        "checkpoint": _state(world, preview).key,
+        "checkpoint": state.key,
+        "sha256": state.sha256,
     }
 
 
@@ -160,6 +164,28 @@ def test_a_state_that_is_lost_meanwhile_means_from_the_beginning(world: World, s
     assert stepper.begun_from[_run(world, final)] is None
     assert world.video(final).status == "completed"
     assert world.problems() == []
+
+
+def test_a_state_that_is_damaged_meanwhile_is_not_gone_on_from(world: World, stepper: Stepper) -> None:
+    preview = _preview(world)
+    final = _continue(world, preview)
+    key = _state(world, preview).key
+    world.runtime.store.delete(key)
+    world.runtime.store.put(key, b"step 2 of a red circlf")
+    assert stepper.begun_from[_run(world, final)] is None
+    assert world.video(final).status == "completed"
+
+
+def test_a_preview_whose_state_could_not_be_kept_says_that_it_cannot_be_continued(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> bool:
+        raise StoreFull("no space left")
+
+    monkeypatch.setattr(checkpoints, "keep", full)
+    preview = world.video(_preview(world))
+    assert preview.continuable is False
+    assert "not_continuable" in [note["code"] for note in preview.notes]
 
 
 def test_a_continuation_that_fails_moves_to_no_other_offer(world: World, stepper: Stepper) -> None:

@@ -15,7 +15,14 @@ from gateway.api.schemas import CREATE_BODY
 from gateway.api.wire import SentImage, read_continue, read_create, read_remix
 from gateway.spec import Continues, VideoRequest
 
-DONE = Continues(video_id="video_1", offer="a/b", done_preset="prefix", checkpoint="checkpoints/video_1/1")
+DONE = Continues(
+    video_id="video_1",
+    attempt_id="att_1",
+    offer="a/b",
+    done_preset="prefix",
+    checkpoint="checkpoints/video_1/1",
+    sha256="0" * 64,
+)
 
 
 def create(**fields: Any) -> VideoRequest:

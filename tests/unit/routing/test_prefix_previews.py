@@ -17,7 +17,12 @@ from routing_policies.weighted import Weighted
 
 HOUR = Decimal("1.64")
 DONE = Continues(
-    video_id="video_1", offer="wan_local/one", done_preset="prefix", checkpoint="checkpoints/video_1/1"
+    video_id="video_1",
+    attempt_id="att_1",
+    offer="wan_local/one",
+    done_preset="prefix",
+    checkpoint="checkpoints/video_1/1",
+    sha256="0" * 64,
 )
 
 

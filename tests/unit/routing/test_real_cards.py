@@ -135,6 +135,8 @@ def test_a_fresh_start_previews_with_the_whole_render_of_random_weights(world, f
 def test_what_is_left_of_a_preview_is_most_of_the_final_video(world, facts_on):
     done = {
         "video_id": "video_1",
+        "attempt_id": "att_1",
+        "sha256": "0" * 64,
         "offer": "wan_local/wan-2.2-t2v-a14b",
         "done_preset": "prefix",
         "checkpoint": "checkpoints/video_1/1",

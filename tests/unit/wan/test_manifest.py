@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from adapters.wan_local.engine import FolderError, WanEngine, manifest
+from adapters.wan_local.engine import FolderError, WanEngine, files, manifest
 from adapters.wan_local.engine.folder import open_folder
 from adapters.wan_local.engine.manifest import MANIFEST, read_manifest, verify
 from adapters.wan_local.tiny import Variant
@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_written_loads_with_a_warning(
     def read_only(*_: Any, **__: Any) -> Any:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(manifest.tempfile, "mkstemp", read_only)
+    monkeypatch.setattr(files.tempfile, "mkstemp", read_only)
     model = WanEngine.load(copy).model
     assert "cannot be written (Read-only file system): a change to the folder will go unseen" in caplog.text
     assert caplog.records[-1].levelno == logging.WARNING

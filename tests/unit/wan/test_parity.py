@@ -7,6 +7,7 @@ The reference loads the folder by itself, so a mix-up in loading shows as well a
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -242,6 +243,32 @@ def test_euler_equals_diffusers_on_the_even_grid(
         replace(job, speed="exact", sampler="euler", steps=4, guidance_high=1.0, guidance_low=1.0)
     )
     assert torch.equal(same.latents, result.latents)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"use_karras_sigmas": True},
+        {"solver_type": "bh1"},
+        {"solver_order": 1},
+        {"lower_order_final": False},
+        {"final_sigmas_type": "sigma_min"},
+        {"thresholding": True},
+        {"num_train_timesteps": 100},
+        {"solver_type": "nonsense"},
+        {"_class_name": "EulerDiscreteScheduler"},
+    ],
+    ids=str,
+)
+def test_nothing_of_the_folders_scheduler_file_moves_a_latent(
+    change: dict[str, Any], tiny: Folder, engine: Engine, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny("t2v"), tmp_path / "model"))
+    (folder / "reelgate-manifest.json").unlink(missing_ok=True)
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    job = WanJob(prompt=PROMPT, width=32, height=32, frames=5, steps=4, seed=7)
+    assert torch.equal(WanEngine.load(folder).run(job).latents, engine("t2v").run(job).latents)
 
 
 @pytest.mark.parametrize("variant", ["t2v", "i2v"])

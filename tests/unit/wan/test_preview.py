@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save
 
-from adapters.wan_local.engine import Cancelled, UnsupportedJob, WanEngine, WanJob
+from adapters.wan_local.engine import Cancelled, CheckpointMismatch, UnsupportedJob, WanEngine, WanJob
+from adapters.wan_local.engine import latent_rgb as latent_rgb_module
 from adapters.wan_local.engine.decode import decode_chunks
 from adapters.wan_local.engine.latent_rgb import FILE, LatentRgb, fit, latent_rgb
 from adapters.wan_local.engine.latents import normalise
@@ -65,6 +67,22 @@ def test_a_preview_shows_what_the_last_step_expects(sampler: Any, engine: Engine
         assert torch.allclose(part.latents, before - sigma * velocity, atol=5e-3)
     else:
         assert torch.allclose(part.latents, before - sigma * velocity, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["unipc", "euler"])
+def test_a_preview_can_be_resumed_at_every_step(sampler: Any, engine: Engine, watch: Watch) -> None:
+    job = replace(JOB, sampler=sampler, steps=8, guidance_high=4.0)
+    control = watch(keep=[1, 2, 3])
+    whole = engine("t2v").preview(job, steps=3, control=control)
+    for step, kept in control.kept.items():
+        again = engine("t2v").preview(job, steps=3, resume=kept)
+        assert torch.equal(again.latents, whole.latents)
+        assert again.stats.steps["high"] == 3 - step
+        assert again.checkpoint.step == 3
+        finished = engine("t2v").run(job, resume=again.checkpoint)
+        assert torch.equal(finished.latents, engine("t2v").run(job).latents)
+    with pytest.raises(CheckpointMismatch, match="at step 3, and the preview ends at 2"):
+        engine("t2v").preview(job, steps=2, resume=control.kept[3])
 
 
 def test_a_previews_frames_are_its_latents_decoded_at_full_size(engine: Engine) -> None:
@@ -163,10 +181,34 @@ def test_the_map_is_kept_beside_the_weights_and_made_anew_for_others(tmp_path: P
     # kept for other weights, or damaged: not used
     latent_rgb(replace(model, digest="1" * 64))
     assert (tmp_path / "model" / FILE).read_bytes() != kept
-    (tmp_path / "model" / FILE).write_bytes(kept[:50])
-    assert torch.equal(latent_rgb(model).weight, first.weight)
-    assert (tmp_path / "model" / FILE).read_bytes() == kept
+    good = {"weight": first.weight, "bias": first.bias}
+    told = {"weights": model.digest}
+    for damaged in (
+        kept[:50],
+        save(good | {"weight": torch.zeros(3, 3)}, metadata=told),
+        save(good | {"weight": first.weight.double()}, metadata=told),
+        save(good | {"bias": torch.full((3,), float("nan"))}, metadata=told),
+    ):
+        (tmp_path / "model" / FILE).write_bytes(damaged)
+        assert torch.equal(latent_rgb(model).weight, first.weight)
+        assert (tmp_path / "model" / FILE).read_bytes() == kept
     assert [path.name for path in (tmp_path / "model").glob("reelgate-latent*")] == [FILE]
+
+
+def test_an_engine_fits_the_map_once(
+    engine: Engine, watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits: list[None] = []
+
+    def fitting(vae: Any) -> LatentRgb:
+        fits.append(None)
+        return fit(vae)
+
+    monkeypatch.setattr(latent_rgb_module, "fit", fitting)
+    read_only = WanEngine(replace(engine("t2v").model, path=tmp_path / "not there"))
+    for _ in range(2):
+        read_only.run(JOB, watch(look=[1, 2]))
+    assert len(fits) == 1
 
 
 def test_a_folder_that_cannot_be_written_costs_the_map_nothing_but_time(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from adapters.wan_local import _watch
 from adapters.wan_local._adapter import WanLocal
 from adapters.wan_local.engine import Checkpoint
 from gateway.kit.testing import FakeControl, decode
@@ -27,10 +28,15 @@ def always(control: FakeControl) -> bool:
     return True
 
 
-def continuing(job: Job, state: bytes | None, **change: Any) -> Job:
-    """The same job, going on from a preview's state."""
+def continuing(job: Job, state: bytes | None, preview: str | None = None, **change: Any) -> Job:
+    """The same job, going on from the state of the attempt ``preview``."""
     came_from = Continues(
-        video_id="video_x", offer=job.offer.id, done_preset="prefix", checkpoint="checkpoints/x"
+        video_id="video_x",
+        attempt_id=preview or job.tag,
+        offer=job.offer.id,
+        done_preset="prefix",
+        checkpoint="checkpoints/x",
+        sha256="0" * 64,
     )
     request = job.request.model_copy(update={"continues": came_from, **change})
     return dataclasses.replace(job, request=request, read_checkpoint=lambda: state)
@@ -132,7 +138,7 @@ def test_a_prefix_preview_keeps_its_state_and_is_finished_from_it(
 ) -> None:
     adapter = make()
     image = png() if model == I2V else None
-    shown = control(keep_when=always)
+    shown = control()
     preview = adapter.render(job(model, preset="prefix", first_frame=image), CPU, shown)
     (state,) = shown.kept
     assert (Checkpoint.from_bytes(state).step, Checkpoint.from_bytes(state).total) == (2, 4)
@@ -159,15 +165,65 @@ def test_the_preview_is_not_billed_again_with_the_final(make: Makes, job: Jobs, 
     assert used < 60_000
 
 
-def test_a_final_without_a_seed_takes_its_previews(make: Makes, job: Jobs, control: Controls) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_final_without_a_seed_takes_its_previews_whatever_became_of_the_state(
+    lost: bool, make: Makes, job: Jobs, control: Controls
+) -> None:
     adapter = make()
     shown = control()
-    preview = adapter.render(job(T2V, preset="prefix", seed=None), CPU, shown)
-    final = adapter.render(continuing(job(T2V, preset="official", seed=None), shown.kept[0]), CPU, control())
+    looked_at = job(T2V, preset="prefix", seed=None)
+    preview = adapter.render(looked_at, CPU, shown)
+    official = job(T2V, preset="official", seed=None)
+    state = None if lost else shown.kept[0]
+    final = adapter.render(continuing(official, state, preview=looked_at.tag), CPU, control())
+    assert final.notes[0].code == ("restarted" if lost else "resumed")
     seeds = [note.detail for note in (*preview.notes, *final.notes) if note.code == "seed_used"]
     assert len(seeds) == 2
     assert seeds[0] == seeds[1]
-    assert final.notes[0].code == "resumed"
+
+
+def test_a_preview_that_is_run_again_goes_on_from_its_own_states(
+    make: Makes, job: Jobs, control: Controls
+) -> None:
+    adapter, mine = make(), job(T2V, preset="prefix")
+    first = control(keep_when=lambda seen: not seen.kept)
+    whole = adapter.render(mine, CPU, first)
+    assert [Checkpoint.from_bytes(state).step for state in first.kept] == [1, 2]
+    halfway, finished = control(checkpoints=first.kept[:1]), control(checkpoints=first.kept[::-1])
+    for again, step in ((halfway, 1), (finished, 2)):
+        asset = adapter.render(mine, CPU, again)
+        assert asset.path.read_bytes() == whole.path.read_bytes()
+        assert [note.detail for note in asset.notes] == [
+            f"went on after step {step} of 4 of an interrupted run"
+        ]
+    assert [Checkpoint.from_bytes(state).step for state in halfway.kept] == [2]
+    assert finished.kept == [], "what is kept already, and kept again, would look like progress"
+
+
+def test_a_state_is_due_while_frames_are_decoded_too(make: Makes, job: Jobs, control: Controls) -> None:
+    late = control(keep_when=lambda seen: seen.reports[-1][0] == "decode")
+    adapter = make()
+    whole = adapter.render(job(T2V), CPU, late)
+    (state,) = late.kept
+    assert Checkpoint.from_bytes(state).step == 4
+    again = adapter.render(job(T2V), CPU, control(checkpoints=[state]))
+    assert again.path.read_bytes() == whole.path.read_bytes()
+
+
+def test_a_picture_that_fails_costs_no_render(
+    make: Makes, job: Jobs, control: Controls, bytes_of: Renders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> bytes:
+        raise OSError("no encoder")
+
+    adapter = make()
+    expected = bytes_of(adapter, job(T2V))
+    monkeypatch.setattr(_watch, "animate", broken)
+    asked: list[None] = []
+    watched = control(show_when=lambda seen: not asked.append(None))
+    assert adapter.render(job(T2V), CPU, watched).path.read_bytes() == expected
+    assert watched.previews == []
+    assert len(asked) == 1, "it is not tried again in this render"
 
 
 @pytest.mark.parametrize("state", [None, b"", b"reelgate-wan-checkpoint 1\nno"])
@@ -195,6 +251,21 @@ def test_a_final_that_was_interrupted_itself_goes_on_from_its_own_state(
     asset = adapter.render(final, CPU, control(checkpoints=first.kept[:1]))
     assert asset.path.read_bytes() == whole
     assert asset.notes[0].detail == "went on after step 3 of 4 of an interrupted run"
+
+
+def test_the_preview_is_not_billed_when_its_final_is_interrupted_either(
+    make: Makes, job: Jobs, control: Controls
+) -> None:
+    adapter, official = make(), job(T2V, preset="official")
+    shown = control()
+    adapter.render(job(T2V, preset="prefix"), CPU, shown)
+    state = dataclasses.replace(Checkpoint.from_bytes(shown.kept[0]), seconds=1000.0).to_bytes()
+    final = continuing(official, state)
+    first = control(keep_when=always)
+    adapter.render(final, CPU, first)
+    used = adapter.render(final, CPU, control(checkpoints=first.kept[:1])).usage.device_ms
+    assert used is not None
+    assert used < 60_000
 
 
 def test_a_preview_of_too_few_steps_is_refused(make: Makes, job: Jobs, control: Controls) -> None:

@@ -89,7 +89,7 @@ def test_the_first_and_last_frame_reach_the_engine(
     jobs: list[WanJob] = []
     run = WanEngine.run
 
-    def running(engine: WanEngine, wan_job: WanJob, control: Any) -> WanResult:
+    def running(engine: WanEngine, wan_job: WanJob, control: Any, resume: None) -> WanResult:
         jobs.append(wan_job)
         return run(engine, wan_job, control)
 
@@ -152,7 +152,7 @@ def test_a_fast_preset_runs_on_the_distilled_folder(
         loaded.append(where)
         return load(where, *given, **more)
 
-    def running(engine: WanEngine, job: WanJob, control: Any) -> WanResult:
+    def running(engine: WanEngine, job: WanJob, control: Any, resume: None) -> WanResult:
         seen.append((loaded[-1], job))
         return run(engine, job, control)
 
