@@ -172,6 +172,10 @@ BAD: dict[str, tuple[Damage, str]] = {
         write("modeling_wan.py", "import os"),
         "DIR/modeling_wan.py can run code when loaded: remove it; only safetensors are read",
     ),
+    "file of another kind": (
+        write("vae/extra.gguf", b""),
+        "DIR/vae/extra.gguf is no file of a model: remove it; .json, .safetensors, .txt, .model are read",
+    ),
     "link out of the folder": (
         link_out(f"vae/{WEIGHTS}"),
         f"DIR/vae/{WEIGHTS} is a link out of the folder, to OUT/outside: put the file itself there",

@@ -55,7 +55,7 @@ def test_a_missing_file_is_named(file: str, copy: Path) -> None:
     assert refusal(copy).startswith(f"{copy / file} is missing")
 
 
-@pytest.mark.parametrize("name", ["x.bin", "x.pt", "x.pth", "x.ckpt", "x.pkl", "x.py", "X.BIN"])
+@pytest.mark.parametrize("name", ["x.bin", "x.pt", "x.ckpt", "x.pickle", "x.npy", "x.py", "x.so", "X.BIN"])
 @pytest.mark.parametrize("where", [".", "transformer", "deep/down"])
 def test_anything_that_can_run_code_is_refused(name: str, where: str, copy: Path) -> None:
     (copy / where).mkdir(parents=True, exist_ok=True)
