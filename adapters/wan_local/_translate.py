@@ -25,6 +25,6 @@ def in_the_gateways_words(model: str) -> Iterator[None]:
             operator_detail=str(error),
         ) from error
     except engine.UnsupportedJob as error:
-        raise BadRequest(f"{model} cannot make this clip: {error}") from error
+        raise BadRequest(f"{model} cannot make this clip: {error}.") from error
     except engine.Cancelled as error:
         raise Cancelled("The render was stopped on request.") from error

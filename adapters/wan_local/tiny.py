@@ -49,16 +49,21 @@ def write_tiny(folder: Path, variant: Variant, seed: int = 0) -> None:
 
     Raises:
         FileExistsError: ``folder`` already has something in it.
+        OSError: it cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} already exists: give a new folder, or remove this one first")
+    from safetensors import SafetensorError
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _write(unfinished, variant, seed)
         unfinished.chmod(0o755)
         os.replace(unfinished, folder)
+    except SafetensorError as error:  # what it makes of a full disk
+        raise OSError(str(error)) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

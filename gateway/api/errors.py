@@ -105,8 +105,8 @@ def _telling(dropped: Sequence[Dropped]) -> list[Dropped]:
     return [way for way in dropped if _BESIDE_THE_POINT.get(way.code, 0) == least]
 
 
-def plan_refused(error: PlanRefused, model: str) -> ApiError:
-    """402 or 422 with the whole plan beside the error; ``model`` is what the request named."""
+def plan_refused(error: PlanRefused, model: str, preset: str | None = None) -> ApiError:
+    """402 or 422 with the whole plan beside the error; ``model`` and ``preset`` are what was asked for."""
     plan = error.plan
     extra = {"plan": plan.model_dump(mode="json")}
     if isinstance(error, OverBudget):
@@ -121,8 +121,12 @@ def plan_refused(error: PlanRefused, model: str) -> ApiError:
             extra=extra,
         )
     named = model != "auto"
-    dropped = _telling(plan.dropped)
+    meant = [way for way in plan.dropped if preset is not None and way.preset == preset]
+    dropped = meant or _telling(plan.dropped)
     reasons = list(dict.fromkeys(_reason(way) for way in dropped))
+    if preset is not None and not meant:
+        there = sorted({way.preset for way in plan.dropped if way.preset})
+        reasons = [f"none has a preset {preset}; there are: {', '.join(there) or 'none'}", *reasons]
     more = f"; and {len(reasons) - _SHOWN_REASONS} more, see plan" if len(reasons) > _SHOWN_REASONS else ""
     advice = (
         f"Try model '{plan.alternative}', or leave model out."
@@ -135,7 +139,7 @@ def plan_refused(error: PlanRefused, model: str) -> ApiError:
         dropped[0].code if named and dropped else "nothing_fits",
         f"{subject} serve this request ({'; '.join(reasons[:_SHOWN_REASONS])}{more}). {advice} "
         "Nothing was charged.",
-        param="model" if named else None,
+        param="model" if named else None if preset is None else "preset",
         headers=NO_RETRY,
         extra=extra,
     )

@@ -214,7 +214,7 @@ async def _accepted(
         # images go to the store first, which may take its time
         accepted = await (to_thread.run_sync(take) if images else in_sql_thread(request, take))
     except PlanRefused as error:
-        raise plan_refused(error, asked.model) from None
+        raise plan_refused(error, asked.model, asked.preset) from None
     response = _reply(accepted.reply)
     if accepted.replayed:
         response.headers["idempotent-replayed"] = "true"

@@ -47,12 +47,12 @@ def continuation(resources: Resources, caller: Caller, video_id: str) -> VideoRe
 
 
 def _finishing_preset(resources: Resources, record: VideoRecord) -> str:
-    if not record.terminal:
-        raise NotFinished(record.id)
     if record.status == "failed":
         raise NotContinuable(f"it failed ({record.error_code})")
     made = record.attempts[-1]
     preset = finishing_preset(resources, made.offer, made.preset)
     if preset is None:
-        raise NotContinuable(f"it was made with the preset {made.preset}, which is no prefix preview")
+        raise NotContinuable(f"its preset is {made.preset}, which makes no prefix preview")
+    if not record.terminal:
+        raise NotFinished(record.id)
     return preset

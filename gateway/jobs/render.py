@@ -61,6 +61,8 @@ def _render(resources: Resources, row: sa.Row[Any], claim: Claim, device: Device
     except Exception as error:  # an adapter may raise anything, and every end of an attempt must be recorded
         if not isinstance(error, ReelgateError | StoreError | Gone):
             log.exception("%s, attempt %s: the adapter %s raised", row.video_id, row.id, row.adapter)
+        elif isinstance(error, ReelgateError):
+            log.warning("%s, attempt %s failed: %s", row.video_id, row.id, error.operator_detail)
         ended = partial(_failed, resources, row, claim, error, _elapsed(begun))
     else:
         ended = partial(_rendered, resources, row, claim, asset, source_key, _elapsed(begun))

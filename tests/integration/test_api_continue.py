@@ -143,7 +143,7 @@ def test_what_cannot_be_continued_says_why(server: Server, client: httpx.Client,
         assert refused(foreign) == (404, "video_not_found")
 
     slow = client.post("/v1/videos", json=SLOW).json()["id"]
-    assert answer(slow) == (409, "not_finished")
+    assert answer(slow) == (409, "not_continuable"), "waiting would not make it one"
     client.post(f"/v1/videos/{slow}/cancel")
     assert server.finished(slow)["error"]["code"] == "cancelled"
     assert answer(slow) == (409, "not_continuable")

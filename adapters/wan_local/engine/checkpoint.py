@@ -119,4 +119,5 @@ class Checkpoint:
 
 def _difference(name: str, then: str | None, now: str | None) -> str:
     # A digest says no more than that something differs.
-    return f"another {name}" if len(then or "") == 64 else f"{name} was {then}, is {now}"
+    digests = 64 in (len(then or ""), len(now or ""))
+    return f"another {name}" if digests else f"{name} was {then}, is {now}"

@@ -110,7 +110,10 @@ class WanEngine:
             raise ValueError(f"dtype {dtype!r}: use one of {', '.join(_DTYPES)}")
         if policy != "auto":
             raise ValueError(f"policy {policy!r}: only 'auto' exists")
-        where = torch.device(device)
+        try:
+            where = torch.device(device)
+        except RuntimeError as error:
+            raise ValueError(f"device {device!r}: use 'cpu', or 'cuda:0' and the like") from error
         if where.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device!r}: this torch sees no GPU; use device='cpu'")
         folder = open_folder(source, revision)
@@ -189,9 +192,9 @@ class WanEngine:
         total = len(schedule.experts)
         most = min(schedule.steps["high"], total - 1)
         if not 1 <= steps <= most:
+            may_be = f"they may be 1 to {most}" if most else "there are too few for any"
             raise UnsupportedJob(
-                f"{steps} preview steps: of this job's {total} they may be 1 to {most}; "
-                "take fewer, or more steps in all"
+                f"{steps} preview steps: of this job's {total} {may_be}; ask for fewer, or for more in all"
             )
         if resume is not None and resume.step > steps:
             raise CheckpointMismatch(

@@ -24,38 +24,32 @@ from adapters.wan_local.engine.schedule import Schedule, describe
 
 
 def fingerprint(model: WanModel, job: SettledJob, schedule: Schedule, *, batched: bool) -> dict[str, str]:
-    """Short texts by name; digests are sha256 in hex."""
+    """Short texts by name; prompts, pictures and what is long as sha256 in hex."""
     return {
         "weights": model.digest,
-        "job": _digest(_job(job)),
+        "prompt": _digest(job.prompt),
+        "negative prompt": _digest(job.negative_prompt),
+        "image": _picture(job.image),
+        "last image": _picture(job.last_image),
+        "size": f"{job.width}x{job.height}, {job.frames} frames",
+        "seed": str(job.seed),
+        "guidance": f"{job.sampling.guidance_high} and {job.sampling.guidance_low}",
         "schedule": _digest(describe(schedule)),
         "speed": job.speed,
         "loras": digest(job.loras),
         "dtype": str(model.transformer.dtype).removeprefix("torch."),
         "device": model.device.type,
         "attention": _attention(model),
-        "guidance": "batched" if batched else "in turn",
+        "halves of guidance": "batched" if batched else "in turn",
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
     }
 
 
-def _job(job: SettledJob) -> dict[str, Any]:
-    return {
-        "prompt": job.prompt,
-        "negative_prompt": job.negative_prompt,
-        "image": _picture(job.image),
-        "last_image": _picture(job.last_image),
-        "size": [job.width, job.height, job.frames],
-        "seed": job.seed,
-        "guidance": [job.sampling.guidance_high, job.sampling.guidance_low],
-    }
-
-
-def _picture(image: Image | None) -> str | None:
+def _picture(image: Image | None) -> str:
     if image is None:
-        return None
+        return "none"
     rgb = image.convert("RGB")
     return hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes()).hexdigest()
 

@@ -31,8 +31,8 @@ class WanLora:
     ``weight`` scales what they add. A model with one expert takes ``high`` alone.
     """
 
-    high: Path | None = None
-    low: Path | None = None
+    high: str | Path | None = None
+    low: str | Path | None = None
     weight: float = 1.0
 
 
@@ -47,7 +47,7 @@ def digest(loras: Sequence[WanLora]) -> str:
     told = hashlib.sha256()
     for lora in loras:
         for path in (lora.high, lora.low):
-            told.update(b"-" if path is None else _sha256(path))
+            told.update(b"-" if path is None else _sha256(Path(path)))
         told.update(repr(float(lora.weight)).encode())
     return told.hexdigest()
 
@@ -75,8 +75,8 @@ def hung_on(model: WanModel, loras: Sequence[WanLora]) -> Iterator[None]:
 def _by_expert(
     model: WanModel, loras: Sequence[WanLora]
 ) -> list[tuple[WanTransformer3DModel, list[tuple[Path, float]]]]:
-    high = [(lora.high, lora.weight) for lora in loras if lora.high is not None]
-    low = [(lora.low, lora.weight) for lora in loras if lora.low is not None]
+    high = [(Path(lora.high), lora.weight) for lora in loras if lora.high is not None]
+    low = [(Path(lora.low), lora.weight) for lora in loras if lora.low is not None]
     pairs = ((model.expert("high"), high), (model.expert("low"), low))
     return [(transformer, files) for transformer, files in pairs if files]
 

@@ -148,6 +148,21 @@ def test_the_reason_given_is_that_of_the_way_that_was_meant(codes: list[str], to
     assert len(answer.extra["plan"]["dropped"]) == len(codes)
 
 
+def test_a_preset_that_is_asked_for_is_what_the_refusal_is_about() -> None:
+    ways = (
+        Dropped(model="m", offer="a/m", preset="fast", code="preset_not_asked", detail="not asked"),
+        Dropped(model="m", offer="a/m", preset="prefix", code="preview_only", detail="serves previews"),
+        Dropped(model="n", offer="b/n", code="no_adapter", detail="no adapter"),
+    )
+    refused = PlanRefused(PLAN.model_copy(update={"dropped": ways, "alternative": None}))
+    answer = plan_refused(refused, "auto", "prefix")
+    assert (answer.code, answer.param) == ("nothing_fits", "preset")
+    assert "(a/m: serves previews)" in answer.message
+    answer = plan_refused(refused, "auto", "turbo")
+    assert "(none has a preset turbo; there are: fast, prefix; " in answer.message
+    assert answer.param == "preset"
+
+
 def test_when_nothing_fits_and_when_the_budget_is_short() -> None:
     bare = PLAN.model_copy(update={"alternative": None})
     answer = plan_refused(PlanRefused(bare), "auto")

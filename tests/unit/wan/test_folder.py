@@ -173,7 +173,9 @@ def test_a_download_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize(
-    "argument", [{"dtype": "float16"}, {"policy": "offload"}, {"device": "cuda"}], ids=lambda a: next(iter(a))
+    "argument",
+    [{"dtype": "float16"}, {"policy": "offload"}, {"device": "gpu"}, {"device": "cuda"}],
+    ids=lambda argument: "-".join(*argument.items()),
 )
 def test_unknown_ways_to_load_are_refused(argument: dict[str, Any], tiny: Tiny) -> None:
     if argument == {"device": "cuda"} and torch.cuda.is_available():

@@ -183,17 +183,17 @@ def test_a_checkpoint_of_another_format_is_refused(kept: Checkpoint) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prompt": "a dog"}, "another job"),
-        ({"negative_prompt": "blurred"}, "another job"),
-        ({"seed": 8}, "another job"),
-        ({"width": 64}, "another job"),
-        ({"frames": 9}, "another job"),
-        ({"guidance_high": 4.5}, "another job"),
-        ({"guidance_low": 1.0}, "another job"),
+        ({"prompt": "a dog"}, "another prompt"),
+        ({"negative_prompt": "blurred"}, "another negative prompt"),
+        ({"seed": 8}, "seed was 7, is 8"),
+        ({"width": 64}, "size was 32x32, 5 frames, is 64x32, 5 frames"),
+        ({"frames": 9}, "size was 32x32, 5 frames, is 32x32, 9 frames"),
+        ({"guidance_high": 4.5}, "guidance was 4.0 and 3.0, is 4.5 and 3.0"),
+        ({"guidance_low": 1.0}, "guidance was 4.0 and 3.0, is 4.0 and 1.0"),
         ({"steps": STEPS + 1}, "another schedule"),
         ({"shift": 6.0}, "another schedule"),
         ({"boundary": 0.95}, "another schedule"),
-        ({"speed": "distilled"}, "another schedule; speed was exact, is distilled"),
+        ({"speed": "distilled"}, "speed was exact, is distilled"),
     ],
     ids=lambda change: next(iter(change)) if isinstance(change, dict) else "",
 )
@@ -208,8 +208,8 @@ def test_another_jobs_checkpoint_is_refused(
 def test_another_picture_is_another_job(engine: Engine, photo: Photo, watch: Watch) -> None:
     control = watch(keep=[3])
     engine("i2v").run(replace(JOB, image=photo(1)), control)
-    for change in ({"image": photo(2)}, {"last_image": photo(1)}):
-        with pytest.raises(CheckpointMismatch, match="another job"):
+    for change, what in (({"image": photo(2)}, "image"), ({"last_image": photo(1)}, "last image")):
+        with pytest.raises(CheckpointMismatch, match=f"another {what}"):
             engine("i2v").run(replace(JOB, **{"image": photo(1), **change}), resume=control.kept[3])
 
 
@@ -224,7 +224,7 @@ def test_other_weights_dtype_guidance_backend_and_versions_are_refused(
     model = engine("t2v").model
     assert "another weights" in refusal(WanEngine(replace(model, digest="0" * 64)))
     assert "dtype was float32, is bfloat16" in refusal(WanEngine.load(tiny("t2v"), dtype="bfloat16"))
-    assert "guidance was in turn, is batched" in refusal(WanEngine(model, batched_guidance=True))
+    assert "halves of guidance was in turn, is batched" in refusal(WanEngine(model, batched_guidance=True))
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "9.9")
         assert f"torch was {kept.fingerprint['torch']}, is 9.9" in refusal(engine("t2v"))
@@ -249,7 +249,12 @@ def test_a_refused_checkpoint_costs_nothing_and_leaves_the_engine_clean(
 def test_the_fingerprint_names_what_the_numbers_depend_on(kept: Checkpoint) -> None:
     assert set(kept.fingerprint) == {
         "weights",
-        "job",
+        "prompt",
+        "negative prompt",
+        "image",
+        "last image",
+        "size",
+        "seed",
         "schedule",
         "speed",
         "loras",
@@ -257,6 +262,7 @@ def test_the_fingerprint_names_what_the_numbers_depend_on(kept: Checkpoint) -> N
         "device",
         "attention",
         "guidance",
+        "halves of guidance",
         "torch",
         "diffusers",
         "transformers",
@@ -279,5 +285,5 @@ def test_a_checkpoint_that_contradicts_itself_is_refused(
 
 def test_whether_a_job_can_go_on_is_told_beforehand(kept: Checkpoint, engine: Engine) -> None:
     engine("t2v").check_resume(JOB, kept)
-    with pytest.raises(CheckpointMismatch, match="another job"):
+    with pytest.raises(CheckpointMismatch, match="seed was 7, is 8"):
         engine("t2v").check_resume(replace(JOB, seed=8), kept)

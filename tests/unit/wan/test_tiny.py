@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from adapters.wan_local import tiny as tiny_module
 from adapters.wan_local.engine import OFFICIAL, WanEngine, WanJob, seconds_to_frames
@@ -44,6 +45,18 @@ def test_an_occupied_folder_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="already exists"):
         write_tiny(tmp_path / "a", "t2v")
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "mine"]
+
+
+def test_a_full_disk_is_an_os_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(variant: str) -> Any:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(tiny_module, "_transformer", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_tiny(tmp_path / "new" / "a", "t2v")
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
