@@ -121,7 +121,7 @@ def stock(folder: Path, case: Case) -> Callable[[], float]:
     pipe.set_progress_bar_config(disable=True)
     width, height, frames = case.size
     sampling = official.sampling
-    low = {} if official.boundary is None else {"guidance_scale_2": case.low or sampling.guidance_low}
+    low = {} if index["boundary_ratio"] is None else {"guidance_scale_2": case.low or sampling.guidance_low}
 
     def run() -> float:
         clock = Clock()
