@@ -118,7 +118,7 @@ class SlotProcess:
             process_group=0,  # a terminal's Ctrl-C is for this process, which tells its workers itself
         )
         if self._stopping.is_set():  # asked to stop before there was a process to be told
-            process.send_signal(self._signal)
+            process.kill()  # it has no settings yet, so nothing to hand back; a signal may be lost on it
         assert process.stdin is not None
         try:
             with process.stdin as pipe:
