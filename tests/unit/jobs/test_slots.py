@@ -189,7 +189,7 @@ def test_stop_at_the_moment_of_a_start_ends_that_worker_too(
     stopper.start()
     until(slot._stopping.is_set)
     go_on.set()
-    stopper.join(timeout=30)
+    stopper.join(timeout=5)
     assert not stopper.is_alive()
     assert slot.pid is None
 
