@@ -21,6 +21,7 @@ from gateway.spec import (
     PluginContext,
     Policy,
     RemoteAdapter,
+    Sandboxed,
     Screen,
 )
 from gateway.spec import hooks as hookspecs
@@ -34,6 +35,7 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "register_policies": (object,),  # a protocol: its name is asked for, its methods when they are called
     "register_commands": (Command,),
     "register_checks": (Check,),
+    "register_sandbox": (Sandboxed,),
     "register_screens": (Screen,),
 }
 """What each hook's list holds; anything else would break the gateway where nobody knows whose it was."""
@@ -61,6 +63,7 @@ class Registry:
     policies: Mapping[str, Policy]
     commands: tuple[Command, ...] = ()
     checks: tuple[Check, ...] = ()
+    sandbox: Mapping[str, Sandboxed] = field(default_factory=dict)
     screens: tuple[Screen, ...] = ()
 
     def remote(self, name: str) -> RemoteAdapter:
@@ -86,6 +89,7 @@ class _Loader:
     cards: list[tuple[str, Cards]] = field(default_factory=list)
     commands: dict[str, Command] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
+    sandbox: dict[str, Sandboxed] = field(default_factory=dict)
     screens: list[Screen] = field(default_factory=list)
 
     def load(self, entry: EntryPoint) -> Plugin:
@@ -119,6 +123,7 @@ class _Loader:
             "register_policies": lambda: manager.hook.register_policies(),
             "register_commands": lambda: manager.hook.register_commands(),
             "register_checks": lambda: manager.hook.register_checks(context=self.context),
+            "register_sandbox": lambda: manager.hook.register_sandbox(),
             "register_screens": lambda: manager.hook.register_screens(),
         }
         brought = {name: [item for items in call() for item in items] for name, call in calls.items()}
@@ -133,11 +138,13 @@ class _Loader:
         adapters = _named("adapter", brought["register_adapters"], self.adapters)
         policies = _named("policy", brought["register_policies"], self.policies)
         commands = _named("command", brought["register_commands"], self.commands)
+        sandbox = _named("sandbox", brought["register_sandbox"], self.sandbox)
         self.adapters |= adapters
         self.policies |= policies
         self.commands |= commands
         self.cards += [(plugin, cards) for cards in brought["register_cards"]]
         self.checks += brought["register_checks"]
+        self.sandbox |= sandbox
         self.screens += brought["register_screens"]
 
 
@@ -172,5 +179,6 @@ def load_registry(
         policies=loader.policies,
         commands=tuple(loader.commands.values()),
         checks=tuple(loader.checks),
+        sandbox=loader.sandbox,
         screens=tuple(loader.screens),
     )

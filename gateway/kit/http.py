@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -25,6 +25,8 @@ from gateway.kit._guard import UnsafeUrl, public_pool
 from gateway.kit._reply import excerpt, retry_after
 from gateway.spec import (
     BadRequest,
+    ContentBlocked,
+    ModelGone,
     NotAuthorised,
     OutcomeUnknown,
     OutOfCredit,
@@ -32,9 +34,20 @@ from gateway.spec import (
     RateLimited,
     Unavailable,
     UnexpectedReply,
+    Unsupported,
 )
 
-__all__ = ["Client", "Response", "UnsafeUrl", "client", "download", "json_object", "translating"]
+__all__ = [
+    "Client",
+    "Response",
+    "UnsafeUrl",
+    "Verdict",
+    "client",
+    "download",
+    "json_object",
+    "refusal",
+    "translating",
+]
 
 Client: TypeAlias = httpx.AsyncClient
 Response: TypeAlias = httpx.Response
@@ -46,6 +59,20 @@ _CHUNK = 1024 * 1024
 _OPEN_HEADERS = frozenset(
     {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
 )
+
+_SAID = 300
+"""Characters of a provider's own message that are passed on."""
+
+_WHAT: Mapping[type[ProviderError], str] = {
+    ContentBlocked: "refused the content",
+    Unsupported: "cannot do what was asked",
+    ModelGone: "no longer has this model",
+    NotAuthorised: "did not accept this gateway's credentials",
+    OutOfCredit: "says that this gateway's account has no credit left",
+    RateLimited: "takes no more calls for now",
+    Unavailable: "cannot take the call now",
+    UnexpectedReply: "gave an answer that its API does not document",
+}
 
 # proof that nothing was sent: no connection, or no request that could be one
 _NOT_SENT = (
@@ -97,9 +124,18 @@ def json_object(response: Response) -> dict[str, Any]:
     return body
 
 
+Verdict: TypeAlias = tuple[type[ProviderError], str] | None
+"""What a provider's own error means: which of the contract's errors, and what it said, fit for the caller."""
+
+
 @contextmanager
-def translating(provider: str, *, creating: bool) -> Iterator[None]:
+def translating(
+    provider: str, *, creating: bool, classify: Callable[[Response], Verdict] = lambda _: None
+) -> Iterator[None]:
     """Turn what httpx raises inside into the contract's errors. ``provider`` is its name as people know it.
+
+    ``classify`` is asked first what a status that is not 2xx means, by the provider's own table; where it has
+    no word for it, what follows holds.
 
     ``creating`` says that the call creates a job, so that trouble after it was sent is ``OutcomeUnknown``:
     a connection that failed, and any 4xx but 408 and 499, prove that nothing was created; a lost answer,
@@ -114,7 +150,10 @@ def translating(provider: str, *, creating: bool) -> Iterator[None]:
         yield
     except httpx.HTTPStatusError as error:
         # from None, here and below: httpx's own text holds the URL with its query, which may be a credential
-        raise _of_status(provider, error.response, creating) from None
+        verdict = classify(error.response)
+        if verdict is None:
+            raise _of_status(provider, error.response, creating) from None
+        raise refusal(provider, error.response, verdict, creating=creating) from None
     except _NOT_SENT as error:
         raise Unavailable(
             f"{provider} could not be reached; {_unharmed(creating)}. Try again later.",
@@ -128,6 +167,24 @@ def translating(provider: str, *, creating: bool) -> Iterator[None]:
         ) from None
     except httpx.HTTPError as error:
         raise _lost(provider, f"{provider}: {type(error).__name__}{_where(error)}", creating) from None
+
+
+def refusal(
+    provider: str, response: Response, verdict: tuple[type[ProviderError], str], *, creating: bool
+) -> ProviderError:
+    """The error that an answer means, in the contract's words; also for a refusal that came with HTTP 200."""
+    kind, said = verdict
+    operator = (
+        f"{provider}: HTTP {response.status_code} to {_request(response.request)}: {_excerpt(response)}"
+    )
+    if kind is OutcomeUnknown:
+        return _lost(provider, operator, creating)
+    words = f" It said: {' '.join(said.split())[:_SAID]}" if said else ""
+    text = f"{provider} {_WHAT.get(kind, 'refused the request')}; {_unharmed(creating)}.{words}"
+    if kind is RateLimited:
+        wait = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+        return RateLimited(text, operator_detail=operator, retry_after=wait)
+    return kind(text, operator_detail=operator)
 
 
 def _of_status(provider: str, response: Response, creating: bool) -> ProviderError:

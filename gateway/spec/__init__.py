@@ -18,6 +18,7 @@ from gateway.spec._value import (
     parse_size,
 )
 from gateway.spec.adapter import (
+    AccountLimits,
     Adapter,
     Control,
     Device,
@@ -50,6 +51,7 @@ from gateway.spec.errors import (
     BrokenModel,
     Cancelled,
     ContentBlocked,
+    ModelGone,
     NotAuthorised,
     OutcomeUnknown,
     OutOfCredit,
@@ -63,7 +65,7 @@ from gateway.spec.errors import (
     UnexpectedReply,
     Unsupported,
 )
-from gateway.spec.hooks import Cards, Check, Command, PluginContext, Screen, hookimpl
+from gateway.spec.hooks import Cards, Check, Command, PluginContext, Sandboxed, Screen, hookimpl
 from gateway.spec.job import (
     Asset,
     Failed,
@@ -81,6 +83,7 @@ from gateway.spec.plan import Candidate, Dropped, Ordered, Plan, Policy, PolicyI
 from gateway.spec.request import Continues, ImageRole, InputImage, VideoRequest
 
 __all__ = [
+    "AccountLimits",
     "Adapter",
     "AspectRatio",
     "Asset",
@@ -108,6 +111,7 @@ __all__ = [
     "LooksUp",
     "Mode",
     "ModelCard",
+    "ModelGone",
     "Money",
     "Name",
     "NotAuthorised",
@@ -141,6 +145,7 @@ __all__ = [
     "RenderError",
     "Resolution",
     "Running",
+    "Sandboxed",
     "Screen",
     "Size",
     "SizeBounds",

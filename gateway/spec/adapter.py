@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
+from pydantic import Field
+
 from gateway.spec._value import Name, Value
 from gateway.spec.card import Offer
 from gateway.spec.errors import ProviderError
@@ -34,10 +36,26 @@ class _Adapter(ABC):
         return None
 
 
+class AccountLimits(Value):
+    """What a provider allows one account; None where it sets no limit, or none is known.
+
+    ``concurrent``: jobs that are taken and not over.  ``submits_per_s``: submits in a second, which may be
+    less than one.
+    """
+
+    concurrent: int | None = Field(default=None, ge=1)
+    submits_per_s: float | None = Field(default=None, gt=0)
+
+
 class RemoteAdapter(_Adapter):
     """Speaks to a provider. Holds no job state: all it needs to find a job again is in the ticket."""
 
     accounts: tuple[str, ...] = ("default",)
+    """Names of the operator's accounts at the provider, in the order in which they are preferred."""
+
+    def limits(self, account: str) -> AccountLimits:
+        """What the provider allows this account."""
+        return AccountLimits()
 
     @abstractmethod
     async def submit(self, job: Job) -> Ticket:

@@ -70,11 +70,19 @@ class Fps(Value):
 
 
 class Images(Value):
-    """Which images a model takes."""
+    """Which images a model takes, and in what shape.
+
+    ``min_side`` and ``max_side`` in pixels; ``max_ratio``: the longer side by the shorter, at most;
+    ``max_bytes`` of the encoded file. None where there is no limit, or none is known.
+    """
 
     first_frame: bool = False
     last_frame: bool = False
     references: int = Field(default=0, ge=0)
+    min_side: int | None = Field(default=None, ge=1)
+    max_side: int | None = Field(default=None, ge=1)
+    max_ratio: Decimal | None = Field(default=None, ge=1)
+    max_bytes: int | None = Field(default=None, ge=1)
 
 
 class Lifecycle(Value):
@@ -104,10 +112,14 @@ class QualityScore(Value):
 
 
 class PromptLimit(Value):
-    """The longest prompt a model reads; longer ones are cut by the model and noted, never silently."""
+    """The longest prompt a model reads; longer ones are cut by the model and noted, never silently.
+
+    ``refused``: one of more ``characters`` is refused, so that it is not planned for.
+    """
 
     tokens: int | None = None
     characters: int | None = None
+    refused: bool = False
 
 
 class Price(Value):

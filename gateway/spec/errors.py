@@ -8,6 +8,7 @@ A job that a provider failed is a value (:class:`gateway.spec.Failed`); what sta
     │   │   ├── BadRequest         this input is wrong
     │   │   ├── Unsupported *      this provider cannot do it
     │   │   ├── ContentBlocked     the provider's content rules say no
+    │   │   ├── ModelGone *        the model is not to be had there any more
     │   │   ├── NotAuthorised *    our key was not accepted
     │   │   └── OutOfCredit *      our account there is empty
     │   ├── Unavailable *          not taken, try later
@@ -69,6 +70,13 @@ class ContentBlocked(Refused):
     """The provider's content rules refused the input."""
 
     code = "content_blocked"
+
+
+class ModelGone(Refused):
+    """The provider no longer has the model; its offer is then passed over until a person looks at it."""
+
+    code = "model_gone"
+    another_candidate = True
 
 
 class NotAuthorised(Refused):

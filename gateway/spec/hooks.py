@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pluggy
 
@@ -35,6 +35,23 @@ class Cards(Value):
 
     models: tuple[ModelCard, ...] = ()
     offers: tuple[Offer, ...] = ()
+
+
+@runtime_checkable
+class Sandboxed(Protocol):
+    """An adapter's stand-in for test mode. One with a server is a :class:`gateway.kit.sandbox.FakeProvider`.
+
+    A local adapter brings one without: its settings then name weights that cost next to nothing to run.
+    """
+
+    @property
+    def name(self) -> str:
+        """The adapter's name."""
+        ...
+
+    def settings(self, url: str) -> Mapping[str, Any]:
+        """The adapter's settings section for test mode; ``url`` is where its fake provider is served."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +102,11 @@ def register_commands() -> list[Command]:  # type: ignore[empty-body]  # a speci
 @hookspec
 def register_checks(context: PluginContext) -> list[Check]:  # type: ignore[empty-body]  # a specification
     """Checks for doctor."""
+
+
+@hookspec
+def register_sandbox() -> list[Sandboxed]:  # type: ignore[empty-body]  # a specification
+    """Stand-ins of the plugin's adapters for test mode, with their providers' fake routes."""
 
 
 @hookspec

@@ -30,7 +30,8 @@ class Job:
 
     ``tag`` names this attempt and no other: hand it to the provider where it takes a client's own id.
     ``read_image`` returns the bytes of one of the request's images. ``read_checkpoint`` returns the state to
-    go on from (``request.continues``); None if there is none, or it is gone.
+    go on from (``request.continues``); None if there is none, or it is gone. ``callback_url`` is this
+    attempt's own address for a provider that calls back, or None where none can be reached.
     """
 
     request: VideoRequest
@@ -41,6 +42,7 @@ class Job:
     account: str
     read_image: Callable[[InputImage], bytes]
     read_checkpoint: Callable[[], bytes | None] = lambda: None
+    callback_url: str | None = None
 
     def options(self) -> dict[str, Any]:
         """The caller's options for this job's adapter."""
