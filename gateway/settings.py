@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     result_origins: tuple[str, ...] = Field(
         default=(), description="exact origins a result may be fetched from though they are not public https"
     )
+    sandbox_url: str = Field(
+        default="", description="where `reelgate sandbox` is served; no test mode if unset"
+    )
+    sandbox_only: bool = Field(default=False, description="remote offers go to the sandbox for live keys too")
     max_image_bytes: int = Field(default=10 * 1024**2, ge=1)
     max_body_bytes: int = Field(default=32 * 1024**2, ge=1)
     default_deadline_s: int = Field(default=24 * 3600, ge=1)

@@ -7,6 +7,7 @@ download that broke off) leaves the attempt as it is, and the watcher enqueues t
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 import time
@@ -134,7 +135,7 @@ def _keep(store: Store, row: sa.Row[Any], suffix: str, content: Path | bytes) ->
 
 
 def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
-    adapter = resources.registry.remote(row.adapter)
+    adapter = resources.registry.remote(row.adapter, row.account)
     ticket = Ticket.model_validate(row.ticket)
     url = (row.snapshot or {}).get("url")
     if url is not None:
@@ -155,9 +156,14 @@ def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
 
 
 def _state(resources: Resources, row: sa.Row[Any]) -> Stored | None:
-    """What a prefix preview kept last, for a final render to go on from; nothing of any other render."""
+    """What a final render is to go on from, where this one was a preview that can be finished: the state that
+    it kept last, or the name of the provider's own draft."""
+    if finishing_preset(resources, row.offer, row.preset) is None:
+        return None
+    if row.kind == "remote":
+        return _keep(resources.store, row, "json", json.dumps(row.ticket).encode())
     newest = checkpoints.newest(row)
-    if newest is None or finishing_preset(resources, row.offer, row.preset) is None:
+    if newest is None:
         return None
     return Stored(key=newest["key"], sha256=newest["sha256"], bytes=newest["bytes"])
 
