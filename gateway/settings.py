@@ -126,6 +126,12 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def sandbox_origins(self) -> tuple[str, ...]:
+        """Where the sandbox serves from: its files lie on another name of the same machine."""
+        origin = "/".join(self.sandbox_url.split("/")[:3])
+        return (origin, origin.replace("//127.0.0.1:", "//localhost:")) if origin else ()
+
+    @property
     def store_dir(self) -> Path:
         """Where videos and input images lie."""
         return self.data_dir / "store"

@@ -41,6 +41,7 @@ from gateway.media import (
     thumbnail,
 )
 from gateway.observe.steps import generated, step
+from gateway.registry import SANDBOX
 from gateway.spec import Failed, Note, Output, ReelgateError, StreamsContent, Ticket, Usage, parse_size
 
 RETRY_FIRST = timedelta(seconds=2)
@@ -149,10 +150,16 @@ def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
             source,
             to,
             headers=adapter.download_headers(ticket),
-            allowed_origins=resources.settings.result_origins,
+            allowed_origins=_origins(resources, row),
         )
     )
     return to
+
+
+def _origins(resources: Resources, row: sa.Row[Any]) -> Sequence[str]:
+    """Where its result may lie though it is not public: with the operator's own, or in the sandbox."""
+    settings = resources.settings
+    return settings.sandbox_origins if row.account == SANDBOX else settings.result_origins
 
 
 def _state(resources: Resources, row: sa.Row[Any]) -> Stored | None:
