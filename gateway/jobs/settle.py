@@ -42,12 +42,26 @@ from gateway.media import (
 )
 from gateway.observe.steps import generated, step
 from gateway.registry import SANDBOX
-from gateway.spec import Failed, Note, Output, ReelgateError, StreamsContent, Ticket, Usage, parse_size
+from gateway.spec import (
+    Failed,
+    Note,
+    Output,
+    ReelgateError,
+    RemoteAdapter,
+    StreamsContent,
+    Succeeded,
+    Ticket,
+    Usage,
+    parse_size,
+)
 
 RETRY_FIRST = timedelta(seconds=2)
 RETRY_LONGEST = timedelta(seconds=300)
 DELIVER_WITHIN = timedelta(minutes=15)
 """For how long the watcher leaves a delivery alone: more than the longest download."""
+
+BROKEN_AGAIN = 2
+"""How often a clip that came broken is fetched again before it is given up: it is paid for."""
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +101,10 @@ def _deliver(resources: Resources, row: sa.Row[Any]) -> None:
         with tempfile.TemporaryDirectory(dir=resources.scratch, prefix=f"{row.id}-") as folder:
             delivery = _fetch_and_store(resources, row, Path(folder))
     except BrokenVideo as error:
-        _broken(resources, row, error)
+        if row.kind == "remote" and row.tries < BROKEN_AGAIN:  # it may have been broken on its way
+            _try_again(resources, row, error)
+        else:
+            _broken(resources, row, error)
     except Exception as error:  # noqa: BLE001  # an adapter may raise anything; the result is still there
         _try_again(resources, row, error)
     else:
@@ -138,7 +155,7 @@ def _keep(store: Store, row: sa.Row[Any], suffix: str, content: Path | bytes) ->
 def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
     adapter = resources.registry.remote(row.adapter, row.account)
     ticket = Ticket.model_validate(row.ticket)
-    url = (row.snapshot or {}).get("url")
+    url = _address(resources, adapter, ticket, row)
     if url is not None:
         source: str | AsyncIterator[bytes] = str(url)
     elif isinstance(adapter, StreamsContent):
@@ -154,6 +171,15 @@ def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
         )
     )
     return to
+
+
+def _address(resources: Resources, adapter: RemoteAdapter, ticket: Ticket, row: sa.Row[Any]) -> str | None:
+    """Where the result lies. Addresses expire: once a fetch has failed the provider is asked for a new one."""
+    known: str | None = (row.snapshot or {}).get("url")
+    if known is None or not row.tries:
+        return known
+    seen = resources.io.run(adapter.poll(ticket))
+    return seen.url if isinstance(seen, Succeeded) else known
 
 
 def _origins(resources: Resources, row: sa.Row[Any]) -> Sequence[str]:
