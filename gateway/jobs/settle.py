@@ -174,7 +174,7 @@ def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
 
 
 def _address(resources: Resources, adapter: RemoteAdapter, ticket: Ticket, row: sa.Row[Any]) -> str | None:
-    """Where the result lies. Addresses expire: once a fetch has failed the provider is asked for a new one."""
+    """Where the result lies. Addresses expire: once a fetch has failed the provider is asked for another."""
     known: str | None = (row.snapshot or {}).get("url")
     if known is None or not row.tries:
         return known
