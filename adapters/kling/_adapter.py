@@ -76,7 +76,9 @@ class Kling(RemoteAdapter):
         account = self._account(job.account)
         order = order_of(job, self._settings)
         data = await account.call("POST", order.path, creating=True, body=order.body)
-        task = read(Task if order.tasks == TASKS else LegacyTask, data or {})
+        task: Task | LegacyTask = (
+            read(Task, data or {}) if order.tasks == TASKS else read(LegacyTask, data or {})
+        )
         if not task.id:
             raise UnexpectedReply("Kling took the job, and its answer has no id of a task.")
         return self._ticket(account, order.tasks, task.id)

@@ -102,7 +102,7 @@ def _legacy(job: Job, model: Model) -> Order:
         model_name=job.offer.upstream,
         prompt=job.request.prompt,
         negative_prompt=job.request.negative_prompt if model.negative_prompt else None,
-        mode=_MODES[_resolution(job)],  # type: ignore[arg-type]  # pydantic checks it
+        mode=_MODES[_resolution(job)],
         sound=("on" if job.output.audio else "off") if model.sound else None,
         duration=f"{job.output.seconds.normalize():f}",
         aspect_ratio=None if frames else _ratio(job),
@@ -124,7 +124,7 @@ def _task(job: Job, model: Model, wishes: KlingOptions, settings: KlingSettings)
     shape = TaskSettings(
         resolution=_resolution(job),
         aspect_ratio=None if first is not None else _ratio(job),
-        duration=job.output.seconds,  # type: ignore[arg-type]  # a whole number of seconds, or pydantic refuses it
+        duration=job.output.seconds,  # whole, or pydantic refuses it
         audio=("native" if job.output.audio else "off") if model.sound else None,
         multi_shot=wishes.multi_shot if _takes_multi_shot(model, settings) else None,
     )

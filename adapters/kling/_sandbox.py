@@ -163,8 +163,9 @@ class _Api:
     async def legacy_task(self, request: Request) -> Any:
         """Show one, by its id or the client's own."""
         kind, id = _known(request.path_params["kind"], _LEGACY_KINDS), request.path_params["id"]
-        named = [one.id for one in self._jobs(legacy=True) if id in (one.id, one.tag)]
-        job = self.desk.job(named[0], account=_ACCOUNT) if named else None
+        job = self.desk.job(id, account=_ACCOUNT)
+        if job is None:
+            job = next((one for one in self._jobs(legacy=True) if one.tag == id), None)
         if job is None or job.data["kind"] != kind:
             raise Refusal(404, 1203, "the requested resource does not exist")
         return _legacy(self.desk, job)

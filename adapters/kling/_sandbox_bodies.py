@@ -210,7 +210,9 @@ def legacy_order(kind: str, raw: bytes) -> Order:
     Raises:
         Refusal: as Kling refuses it.
     """
-    body = read(_LegacyText if kind == "text2video" else _LegacyImage, raw)
+    body: _LegacyText | _LegacyImage = (
+        read(_LegacyText, raw) if kind == "text2video" else read(_LegacyImage, raw)
+    )
     rules = _rules(_LEGACY, body.model_name)
     if kind == "text2video" and not rules.texts:
         raise _wrong(f"model_name: {body.model_name} does not support text2video")
@@ -231,8 +233,7 @@ def legacy_order(kind: str, raw: bytes) -> Order:
     )
 
 
-def _legacy_frames(body: _Legacy) -> Ratio:
-    assert isinstance(body, _LegacyImage)
+def _legacy_frames(body: _LegacyImage) -> Ratio:
     shapes = [
         _shape(text, 10 * _MEGABYTE, bare=True) for text in (body.image, body.image_tail) if text is not None
     ]
@@ -248,7 +249,9 @@ def task_order(kind: str, model: str, raw: bytes) -> Order:
         Refusal: as Kling refuses it.
     """
     rules = _rules(_OMNI if kind == "omni-video" else _TASKS, model)
-    body = read(_TextTask if kind == "text-to-video" else _ContentsTask, raw)
+    body: _TextTask | _ContentsTask = (
+        read(_TextTask, raw) if kind == "text-to-video" else read(_ContentsTask, raw)
+    )
     shape, options = body.settings, body.options
     if shape.audio is not None and (rules.loud is None or not rules.silent):
         raise _wrong(f"settings.audio: {model} has no such parameter")
@@ -276,7 +279,7 @@ def task_order(kind: str, model: str, raw: bytes) -> Order:
 def _contents(body: _ContentsTask, kind: str, rules: _Rules, loud: bool) -> tuple[str, Ratio]:
     """The prompt, and the shape that the first frame or the settings give."""
     said = [part.text for part in body.contents if isinstance(part, _Said)]
-    shown = {role: [] for role in ("first_frame", "last_frame", "refer_image")}  # type: dict[str, list[Ratio]]
+    shown: dict[str, list[Ratio]] = {"first_frame": [], "last_frame": [], "refer_image": []}
     for part in body.contents:
         if isinstance(part, _Shown):
             shown[part.type].append(_shape(part.url, 50 * _MEGABYTE, bare=False))
