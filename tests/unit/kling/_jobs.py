@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -23,9 +26,21 @@ SIZES = {"720p": "1280x720", "1080p": "1920x1080", "4k": "3840x2160"}
 
 
 def adapter(settings: dict[str, Any] | None = None, **account: Any) -> Kling:
-    """Kling with one account that has ``KEY``, or with these settings."""
-    section = settings or {"accounts": {"default": {"api_key": KEY, **account}}}
-    (built,) = register_adapters(PluginContext(settings={"kling": section}, data_dir=None))  # type: ignore[arg-type]
+    """Kling with these settings, or with one account that has ``KEY``: then the same one each time."""
+    if settings is None and not account:
+        return _plain()
+    return build(settings or {"accounts": {"default": {"api_key": KEY, **account}}})
+
+
+@cache
+def _plain() -> Kling:
+    return build({"accounts": {"default": {"api_key": KEY}}})  # it keeps no state but its connections
+
+
+def build(section: Mapping[str, Any]) -> Kling:
+    """Kling with this section."""
+    context = PluginContext(settings={"kling": section}, data_dir=Path())
+    (built,) = register_adapters(context)
     assert isinstance(built, Kling)
     return built
 

@@ -38,14 +38,14 @@ from gateway.spec import (
     Usage,
 )
 
-from ._jobs import CARDS, OFFERS, SIZES, adapter, job
+from ._jobs import CARDS, OFFERS, SIZES, adapter, build, job
 
 TODAY = date(2026, 12, 1)
 T2V, I2V = "/v1/videos/text2video", "/v1/videos/image2video"
 
 
 def served(fake: KlingSandbox) -> SandboxWorld:
-    return SandboxWorld(fake, lambda context: adapter(dict(context.section("kling"))))
+    return SandboxWorld(fake, lambda context: build(context.section("kling")))
 
 
 @pytest.fixture(scope="module")

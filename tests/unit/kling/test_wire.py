@@ -58,7 +58,6 @@ async def sent(ordered: Any, path: str, **account: Any) -> httpx.Request:
     with respx.mock(base_url=SINGAPORE) as wire:
         wire.post(path).mock(return_value=ok({"task_id": "8731", "id": "871"}))
         await kling.submit(ordered)
-        await kling.aclose()
         (call,) = wire.calls
     return call.request
 
@@ -519,7 +518,7 @@ VECTOR_BODY = (
 
 
 def listening(secret: str | None, at: float) -> Any:
-    kling = adapter(**({"webhook_secret": secret} if secret else {}))
+    kling = adapter(webhook_secret=secret)
     kling._now = lambda: at
     return kling
 
