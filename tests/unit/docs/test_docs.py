@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from adapters.echo._local import LocalOptions
 from adapters.echo._remote import RemoteSettings
+from adapters.kling._settings import AccountSettings, KlingOptions, KlingSettings
 from adapters.wan_local._options import CallerOptions
 from adapters.wan_local._settings import RealModel, WanSettings
 from gateway.api.app import create_app
@@ -74,6 +75,8 @@ def test_every_setting_is_in_the_settings_page() -> None:
     page = reference("settings")
     assert not page.lacks({*Settings.model_fields})
     for section in (WanSettings, LocalOptions, RemoteSettings, CallerOptions):
+        assert not page.lacks({*section.model_fields})
+    for section in (KlingSettings, AccountSettings, KlingOptions):
         assert not page.lacks({*section.model_fields})
     assert not page.lacks({*get_args(RealModel)})
 

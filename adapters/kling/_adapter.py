@@ -1,0 +1,194 @@
+"""Kling as a remote adapter: both of its APIs, several accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar
+from urllib.parse import quote
+
+from typing_extensions import override
+
+from adapters.kling._account import Account
+from adapters.kling._lookup import find
+from adapters.kling._models import MODELS
+from adapters.kling._orders import TASKS, order_of, tasks_path
+from adapters.kling._settings import KlingSettings
+from adapters.kling._webhook import check_signature, ids_of
+from adapters.kling._wire import LegacyTask, NoSuchTask, Task, read, snapshot
+from gateway.spec import (
+    AccountLimits,
+    Job,
+    NotAuthorised,
+    Offer,
+    ProviderError,
+    RemoteAdapter,
+    Snapshot,
+    Ticket,
+    UnexpectedReply,
+    Unready,
+)
+
+_BATCH = 50
+"""Ids in one query: how many Kling takes is not documented, and this many make a URL of 1 to 2 kB."""
+
+Look = list[tuple[int, Snapshot | ProviderError]]
+Shown = Mapping[str, Task | LegacyTask]
+
+
+class Kling(RemoteAdapter):
+    """Orders clips from Kling.
+
+    A ticket's data names the account, and the path under which its task is found: ``/tasks`` in the API of
+    2026, which answers for many in one query, or the older API's own.
+    """
+
+    name: ClassVar[str] = "kling"
+
+    def __init__(self, settings: KlingSettings, now: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._now = now
+        self._accounts = {name: Account(name, one, now) for name, one in settings.accounts.items()}
+        self.accounts = tuple(self._accounts) or ("default",)
+
+    @override
+    def unready(self, offer: Offer, preset: str) -> Unready | None:
+        model = MODELS.get(offer.upstream)
+        if model is None:
+            missing = f"Kling's documentation has no model {offer.upstream}."
+            return Unready(code="unknown_model", detail=missing)
+        if not self._accounts:
+            missing = f"Kling has no account here: {_how_to_set('default')}"
+            return Unready(code="no_credentials", detail=missing)
+        keyless = [name for name, one in self._settings.accounts.items() if one.api_key is None]
+        if keyless and not model.legacy:
+            missing = f"{offer.upstream} takes an API key, no access key: {_how_to_set(keyless[0])}"
+            return Unready(code="no_credentials", detail=missing)
+        return None
+
+    @override
+    def limits(self, account: str) -> AccountLimits:
+        return AccountLimits(concurrent=self._account(account).settings.concurrent)
+
+    @override
+    async def submit(self, job: Job) -> Ticket:
+        account = self._account(job.account)
+        order = order_of(job, self._settings)
+        data = await account.call("POST", order.path, creating=True, body=order.body)
+        task: Task | LegacyTask = (
+            read(Task, data or {}) if order.tasks == TASKS else read(LegacyTask, data or {})
+        )
+        if not task.id:
+            raise UnexpectedReply("Kling took the job, and its answer has no id of a task.")
+        return self._ticket(account, order.tasks, task.id)
+
+    @override
+    async def poll(self, ticket: Ticket) -> Snapshot:
+        (seen,) = await self.poll_many([ticket])
+        if isinstance(seen, ProviderError):
+            raise seen
+        return seen
+
+    async def poll_many(self, tickets: Sequence[Ticket]) -> list[Snapshot | ProviderError]:
+        """One look at each, in order: those of the API of 2026 by the batch, the others one by one."""
+        looks = await asyncio.gather(*(self._look(tickets, batch) for batch in _batches(tickets)))
+        seen = dict(one for look in looks for one in look)
+        return [seen[index] for index in range(len(tickets))]
+
+    @override
+    async def cancel(self, ticket: Ticket) -> bool:
+        """False: Kling has no way to stop a task."""
+        return False
+
+    async def lookup(self, job: Job) -> Ticket | None:
+        """Find the task by its ``external_task_id``, which is the job's tag.
+
+        Raises:
+            OutcomeUnknown: two have it, or the account's list is too long to be sure.
+        """
+        account, path = self._account(job.account), tasks_path(job)
+        id = await find(account, path, job.tag)
+        return self._ticket(account, path, id) if id is not None else None
+
+    def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[str]:
+        """The task that a callback is about.
+
+        Kling signs only for who has a ``webhook_secret``. Without one this reads the id and verifies nothing:
+        what authenticates the call is the token in its URL, and it is a hint to look, no more.
+
+        Raises:
+            NotAuthorised: there is a secret, and the signature is missing, wrong or not of these minutes.
+        """
+        found = [one.webhook_secret for one in self._settings.accounts.values()]
+        secrets = [secret.get_secret_value() for secret in found if secret is not None]
+        if secrets:
+            check_signature(secrets, headers, body, self._now())
+        return ids_of(body)
+
+    @override
+    async def aclose(self) -> None:
+        await asyncio.gather(*(account.aclose() for account in self._accounts.values()))
+
+    async def _look(self, tickets: Sequence[Ticket], batch: Sequence[int]) -> Look:
+        """One query; ``batch`` are the places of its tickets."""
+        name, path = _place(tickets[batch[0]])
+        ids = [tickets[index].id for index in batch]
+        try:
+            account = self._account(name)
+            if path == TASKS:
+                shown = await _tasks(account, ids)
+            else:
+                shown = await _legacy_task(account, path, ids[0])
+        except ProviderError as error:
+            return [(index, error) for index in batch]
+        return [(index, self._seen(id, shown.get(id))) for index, id in zip(batch, ids, strict=True)]
+
+    def _seen(self, id: str, task: Task | LegacyTask | None) -> Snapshot | ProviderError:
+        if task is None:
+            return NoSuchTask(f"Kling does not show the task {id}: it keeps them for 30 days.")
+        try:
+            return snapshot(task, failure_words=self._settings.failure_words)
+        except UnexpectedReply as error:
+            return error
+
+    def _ticket(self, account: Account, path: str, id: str) -> Ticket:
+        return Ticket(id=id, data={"account": account.name, "path": path})
+
+    def _account(self, name: str) -> Account:
+        account = self._accounts.get(name)
+        if account is None:
+            raise NotAuthorised(
+                "This gateway has no account at Kling for this job; nothing was created or charged.",
+                operator_detail=f"There is no account {name!r} in the section kling: {_how_to_set(name)}",
+            )
+        return account
+
+
+async def _tasks(account: Account, ids: Sequence[str]) -> Shown:
+    data = await account.call("GET", TASKS, query={"task_ids": ",".join(ids)})
+    return {task.id: task for task in read(list[Task], data or []) if task.id}
+
+
+async def _legacy_task(account: Account, path: str, id: str) -> Shown:
+    data = await account.call("GET", f"{path}/{quote(id, safe='')}")
+    return {id: read(LegacyTask, data)} if data else {}
+
+
+def _place(ticket: Ticket) -> tuple[str, str]:
+    return str(ticket.data.get("account")), str(ticket.data.get("path"))
+
+
+def _batches(tickets: Sequence[Ticket]) -> Iterator[list[int]]:
+    """The places of the tickets that one query can answer for."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, ticket in enumerate(tickets):
+        account, path = _place(ticket)
+        groups.setdefault((account, path) if path == TASKS else (account, path, ticket.id), []).append(index)
+    for places in groups.values():
+        yield from (places[start : start + _BATCH] for start in range(0, len(places), _BATCH))
+
+
+def _how_to_set(account: str) -> str:
+    variable = f"REELGATE_PLUGINS__KLING__ACCOUNTS__{account.upper()}__API_KEY"
+    return f"set accounts.{account}.api_key in the section kling, or {variable}."
