@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.dashscope_wan._adapter import DashscopeWan, WanSettings
+from adapters.dashscope_wan._adapter import DashscopeWan, StudioSettings
 from gateway.kit.cards import load_cards
 from gateway.kit.options import read_settings
 from gateway.spec import Adapter, Cards, PluginContext, Sandboxed, hookimpl
@@ -11,7 +11,7 @@ from gateway.spec import Adapter, Cards, PluginContext, Sandboxed, hookimpl
 @hookimpl
 def register_adapters(context: PluginContext) -> list[Adapter]:
     """One, with an account for each region that is to be used."""
-    return [DashscopeWan(read_settings(context, "dashscope_wan", WanSettings))]
+    return [DashscopeWan(read_settings(context, "dashscope_wan", StudioSettings))]
 
 
 @hookimpl

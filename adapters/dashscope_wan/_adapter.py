@@ -73,7 +73,7 @@ _MOST_PAGES = 2
 """Each task found costs a look of its own, and 20 are allowed in a second."""
 
 
-class WanAccount(Value):
+class StudioAccount(Value):
     """A key and where it is valid. ``base_url`` beats ``workspace``, which beats the region's shared host.
 
     The limits are per model and the account has one set of them: the slowest model's submits, since one too
@@ -103,10 +103,10 @@ class WanAccount(Value):
         return _HOSTS[self.region]
 
 
-class WanSettings(Value):
+class StudioSettings(Value):
     """The operator's section ``dashscope_wan``."""
 
-    accounts: dict[Name, WanAccount] = Field(default_factory=dict)
+    accounts: dict[Name, StudioAccount] = Field(default_factory=dict)
     inline_media: bool = Field(
         default=False,
         description="Wan 2.7 and 3.0 get images inside the request, as older models do; no document says so",
@@ -118,7 +118,7 @@ class DashscopeWan(RemoteAdapter):
 
     name: ClassVar[str] = "dashscope_wan"
 
-    def __init__(self, settings: WanSettings) -> None:
+    def __init__(self, settings: StudioSettings) -> None:
         self.accounts = tuple(settings.accounts) or ("default",)
         self._settings = settings
         self._clients = {

@@ -36,7 +36,7 @@ class PresetParams(Value):
     knobs: tuple[Knob, ...] = ()
 
 
-class WanOptions(Value):
+class StudioOptions(Value):
     """A caller's ``options.dashscope_wan``."""
 
     prompt_extend: bool = False
@@ -76,8 +76,8 @@ def pixels(job: Job, params: PresetParams) -> str | None:
     return job.output.size.replace("x", "*") if params.body == "size" else None
 
 
-def _options(job: Job, params: PresetParams) -> WanOptions:
-    options = read_options(job, WanOptions)
+def _options(job: Job, params: PresetParams) -> StudioOptions:
+    options = read_options(job, StudioOptions)
     given = {"prompt_extend": options.prompt_extend, "shot_type": options.shot_type is not None}
     for name, wanted in given.items():
         if wanted and name not in params.knobs:
@@ -87,7 +87,7 @@ def _options(job: Job, params: PresetParams) -> WanOptions:
     return options
 
 
-def _parameters(job: Job, params: PresetParams, options: WanOptions) -> Parameters:
+def _parameters(job: Job, params: PresetParams, options: StudioOptions) -> Parameters:
     shape = SHAPES.get(job.output.size)
     if shape is None:
         raise Unsupported(f"{job.offer.upstream} makes {', '.join(SHAPES)}, not {job.output.size}.")

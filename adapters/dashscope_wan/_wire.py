@@ -311,17 +311,18 @@ def _success(output: TaskOutput, usage: TaskUsage) -> Succeeded:
 def _failure(output: TaskOutput) -> Failed:
     """Failed calls are free."""
     code, message = output.code or "", output.message or "no reason given"
-    words = f"{PROVIDER} gave the job up ({code or 'no code'}): {' '.join(message.split())[:300]}"
+    said = " ".join(message.split())[:300]
+    words = f"{PROVIDER} gave the job up; nothing is billed. It said ({code or 'no code'}): {said}"
     kind = _kind(code, message)
     if kind is not None and issubclass(kind, BadRequest | ContentBlocked):
         return Failed(code=kind.code, message=words, user_fault=True)
-    return Failed(code="provider_failed", message=words)
+    return Failed(code="gave_up", message=words)
 
 
 def _forgotten(output: TaskOutput) -> Failed:
     """Over 24 hours old, or of another region or workspace: it was created, and is billed if it was made."""
     return Failed(
-        code="job_forgotten",
+        code="job_lost",
         message=f"{PROVIDER} no longer knows task {output.task_id}; it keeps tasks for 24 hours. It may have"
         " billed this one.",
         billed=True,

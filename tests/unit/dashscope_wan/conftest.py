@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from adapters.dashscope_wan._adapter import DashscopeWan, WanSettings
+from adapters.dashscope_wan._adapter import DashscopeWan, StudioSettings
 from gateway.catalog import Catalog
 from gateway.kit.cards import load_cards
 from gateway.spec import ImageRole, InputImage, Job, ModelCard, Offer, Output, VideoRequest
@@ -99,4 +99,6 @@ def build(**settings: Any) -> DashscopeWan:
         "default": {"api_key": KEYS["default"]},
         "cn": {"api_key": KEYS["cn"], "region": "beijing"},
     }
-    return DashscopeWan(WanSettings.model_validate({"accounts": accounts, "inline_media": True, **settings}))
+    return DashscopeWan(
+        StudioSettings.model_validate({"accounts": accounts, "inline_media": True, **settings})
+    )

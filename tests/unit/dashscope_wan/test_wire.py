@@ -13,7 +13,7 @@ import httpx
 import pytest
 import respx
 
-from adapters.dashscope_wan._adapter import DashscopeWan, WanSettings
+from adapters.dashscope_wan._adapter import DashscopeWan, StudioSettings
 from adapters.dashscope_wan._lookup import made_at, window
 from gateway.db.ids import new_id
 from gateway.kit.options import read_settings
@@ -257,7 +257,7 @@ def test_a_region_without_a_shared_host_needs_a_workspace() -> None:
         data_dir=None,  # type: ignore[arg-type]  # nothing is written
     )
     with pytest.raises(ValueError, match=r"accounts\.eu.*set workspace") as caught:
-        read_settings(context, "dashscope_wan", WanSettings)
+        read_settings(context, "dashscope_wan", StudioSettings)
     assert "sk-secret-1" not in str(caught.value)
 
 
@@ -549,9 +549,9 @@ async def test_where_a_task_stands(
     [
         ({"code": "DataInspectionFailed", "message": "no"}, "content_blocked", True),
         ({"code": "InvalidURL", "message": "no"}, "bad_request", True),
-        ({"code": "InternalError.Algo", "message": "oh"}, "provider_failed", False),
-        ({"code": "BrandNewCode"}, "provider_failed", False),
-        ({}, "provider_failed", False),
+        ({"code": "InternalError.Algo", "message": "oh"}, "gave_up", False),
+        ({"code": "BrandNewCode"}, "gave_up", False),
+        ({}, "gave_up", False),
     ],
 )
 async def test_a_failed_task_is_free(
@@ -574,7 +574,7 @@ async def test_a_task_that_is_forgotten_is_over_and_may_be_billed(
     respx_mock.get(f"{SINGAPORE}/api/v1/tasks/{ID}").respond(json=stands("UNKNOWN"))
     found = await adapter.poll(TICKET)
     assert isinstance(found, Failed)
-    assert (found.code, found.user_fault, found.billed) == ("job_forgotten", False, True)
+    assert (found.code, found.user_fault, found.billed) == ("job_lost", False, True)
     assert "24 hours" in found.message
 
 

@@ -13,6 +13,8 @@ import typer.main
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
+from adapters.dashscope_wan._adapter import StudioAccount, StudioSettings
+from adapters.dashscope_wan._order import StudioOptions
 from adapters.echo._local import LocalOptions
 from adapters.echo._remote import RemoteSettings
 from adapters.wan_local._options import CallerOptions
@@ -74,6 +76,8 @@ def test_every_setting_is_in_the_settings_page() -> None:
     page = reference("settings")
     assert not page.lacks({*Settings.model_fields})
     for section in (WanSettings, LocalOptions, RemoteSettings, CallerOptions):
+        assert not page.lacks({*section.model_fields})
+    for section in (StudioSettings, StudioAccount, StudioOptions):
         assert not page.lacks({*section.model_fields})
     assert not page.lacks({*get_args(RealModel)})
 
