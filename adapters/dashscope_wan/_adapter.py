@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from adapters.dashscope_wan._wire import (
 from gateway.kit.http import Client, Response, client, json_object, refusal, translating
 from gateway.spec import (
     AccountLimits,
+    BadRequest,
     Job,
     Name,
     NotAuthorised,
@@ -66,6 +68,7 @@ _ZONES = MappingProxyType[Region, str](
 _CREATE = "/api/v1/services/aigc/video-generation/video-synthesis"
 _CREATE_FROM_FRAMES = "/api/v1/services/aigc/image2video/video-synthesis"
 _TASKS = "/api/v1/tasks"
+_TASK_ID = re.compile(r"[0-9A-Za-z-]{8,64}")
 _ASYNC = {"X-DashScope-Async": "enable"}
 
 _PAGE = 100
@@ -175,7 +178,7 @@ class DashscopeWan(RemoteAdapter):
             reply = read(TaskReply, json_object(response))
         if reply.output is None or not reply.output.task_id:
             raise _no_task(response, creating=True)
-        return Ticket(id=reply.output.task_id, data={"account": account})
+        return _ticket(account, reply.output.task_id)
 
     @override
     async def poll(self, ticket: Ticket) -> Snapshot:
@@ -215,7 +218,17 @@ class DashscopeWan(RemoteAdapter):
                 f"{PROVIDER} has {len(matching)} tasks with this prompt, and nothing tells them apart.",
                 operator_detail=f"{job.tag} is one of the tasks {', '.join(matching)} of account {account}.",
             )
-        return Ticket(id=matching[0], data={"account": account}) if matching else None
+        return _ticket(account, matching[0]) if matching else None
+
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of a task that a person found in the console.
+
+        Raises:
+            BadRequest: no task has such an id.
+        """
+        if not _TASK_ID.fullmatch(upstream_id):
+            raise BadRequest(f"{upstream_id!r} is no id of a task at {PROVIDER}.")
+        return _ticket(self._account_of(job), upstream_id)
 
     @override
     async def aclose(self) -> None:
@@ -269,6 +282,10 @@ class DashscopeWan(RemoteAdapter):
                 operator_detail=f"dashscope_wan.accounts has no {account!r} any more: put it back.",
             )
         return found
+
+
+def _ticket(account: str, id: str) -> Ticket:
+    return Ticket(id=id, data={"account": account})
 
 
 def _task(id: str) -> str:

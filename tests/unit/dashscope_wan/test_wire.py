@@ -700,6 +700,14 @@ async def test_pages_are_read_to_the_end_and_not_without_end(
         await adapter.lookup(make(T2V, size="832x480"))
 
 
+def test_a_task_that_a_person_found_can_be_gone_on_with(adapter: DashscopeWan) -> None:
+    assert adapter.ticket(make(T2V), ID) == TICKET
+    assert adapter.ticket(make("wan-2.2-t2v-plus/beijing"), ID).data == {"account": "cn"}
+    for senseless in ("", "tasks/../x", f"{ID} "):
+        with pytest.raises(BadRequest, match="no id of a task"):
+            adapter.ticket(make(T2V), senseless)
+
+
 RFC_9562 = "att_01fwhe4ydgfk1shh6w1g60eecf"
 """The UUIDv7 of the appendix of RFC 9562, 017F22E2-79B0-7CC3-98C4-DC0C0C07398F."""
 
