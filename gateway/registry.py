@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -27,6 +27,9 @@ from gateway.spec import (
 from gateway.spec import hooks as hookspecs
 
 GROUP = "reelgate.plugins"
+SANDBOX = "sandbox"
+"""The account of every adapter's stand-in: what it is asked for runs in test mode."""
+
 log = logging.getLogger(__name__)
 
 KINDS: Mapping[str, tuple[type, ...]] = {
@@ -55,7 +58,7 @@ class Plugin:
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """What all sound plugins brought."""
+    """What all sound plugins brought; ``stand_ins`` are the adapters of test mode, none without a sandbox."""
 
     plugins: tuple[Plugin, ...]
     catalog: Catalog
@@ -64,19 +67,39 @@ class Registry:
     commands: tuple[Command, ...] = ()
     checks: tuple[Check, ...] = ()
     sandbox: Mapping[str, Sandboxed] = field(default_factory=dict)
+    stand_ins: Mapping[str, Adapter] = field(default_factory=dict)
     screens: tuple[Screen, ...] = ()
 
-    def remote(self, name: str) -> RemoteAdapter:
-        """The remote adapter of this name; KeyError if it is not installed."""
-        adapter = self.adapters[name]
-        assert isinstance(adapter, RemoteAdapter)
+    def find(self, name: str, account: str) -> Adapter | None:
+        """The adapter that serves this account: the stand-in for :data:`SANDBOX`, else the real one."""
+        return (self.stand_ins if account == SANDBOX else self.adapters).get(name)
+
+    def remote(self, name: str, account: str) -> RemoteAdapter:
+        """The remote adapter of this name and account.
+
+        Raises:
+            KeyError: it is not installed, or has no stand-in.
+        """
+        adapter = self.find(name, account)
+        if not isinstance(adapter, RemoteAdapter):
+            raise KeyError(f"{name} ({account})")
         return adapter
 
-    def local(self, name: str) -> LocalAdapter:
-        """The local adapter of this name; KeyError if it is not installed."""
-        adapter = self.adapters[name]
-        assert isinstance(adapter, LocalAdapter)
+    def local(self, name: str, account: str) -> LocalAdapter:
+        """The local adapter of this name and account.
+
+        Raises:
+            KeyError: it is not installed, or has no stand-in.
+        """
+        adapter = self.find(name, account)
+        if not isinstance(adapter, LocalAdapter):
+            raise KeyError(f"{name} ({account})")
         return adapter
+
+    def every_adapter(self) -> Iterator[Adapter]:
+        """All adapters, the stand-ins too."""
+        yield from self.adapters.values()
+        yield from self.stand_ins.values()
 
 
 @dataclass
@@ -84,12 +107,14 @@ class _Loader:
     """Collects contributions plugin by plugin, so that one plugin's fault stays its own."""
 
     context: PluginContext
+    sandbox_url: str
     adapters: dict[str, Adapter] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     cards: list[tuple[str, Cards]] = field(default_factory=list)
     commands: dict[str, Command] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     sandbox: dict[str, Sandboxed] = field(default_factory=dict)
+    stand_ins: dict[str, Adapter] = field(default_factory=dict)
     screens: list[Screen] = field(default_factory=list)
 
     def load(self, entry: EntryPoint) -> Plugin:
@@ -100,8 +125,11 @@ class _Loader:
             version=entry.dist.version if entry.dist else "",
         )
         try:
-            brought = self._ask(entry)
+            manager = _manager(entry)
+            brought = self._ask(manager)
+            stand_ins = self._stand_ins(manager, brought["register_sandbox"])
             self._accept(entry.name, brought)
+            self.stand_ins |= stand_ins
         except (Exception, SystemExit) as error:  # a stranger's code may do anything; the rest must load
             log.warning("plugin %s is broken: %s", entry.name, error)
             log.debug("plugin %s: trace", entry.name, exc_info=True)
@@ -112,11 +140,16 @@ class _Loader:
             policies=tuple(policy.name for policy in brought["register_policies"]),
         )
 
-    def _ask(self, entry: EntryPoint) -> dict[str, list[Any]]:
-        manager = pluggy.PluginManager("reelgate")
-        manager.add_hookspecs(hookspecs)
-        manager.register(entry.load(), name=entry.name)
-        manager.check_pending()
+    def _stand_ins(self, manager: pluggy.PluginManager, sandbox: list[Sandboxed]) -> dict[str, Adapter]:
+        """The plugin's adapters once more, with the settings of test mode and a folder of their own."""
+        if not self.sandbox_url or not sandbox:
+            return {}
+        sections = {one.name: one.settings(f"{self.sandbox_url}/{one.name}") for one in sandbox}
+        context = PluginContext(settings=sections, data_dir=self.context.data_dir / SANDBOX)
+        built: list[list[Adapter]] = manager.hook.register_adapters(context=context)
+        return {adapter.name: adapter for found in built for adapter in found if adapter.name in sections}
+
+    def _ask(self, manager: pluggy.PluginManager) -> dict[str, list[Any]]:
         calls: dict[str, Callable[[], list[list[Any]]]] = {
             "register_adapters": lambda: manager.hook.register_adapters(context=self.context),
             "register_cards": lambda: manager.hook.register_cards(),
@@ -148,6 +181,14 @@ class _Loader:
         self.screens += brought["register_screens"]
 
 
+def _manager(entry: EntryPoint) -> pluggy.PluginManager:
+    manager = pluggy.PluginManager("reelgate")
+    manager.add_hookspecs(hookspecs)
+    manager.register(entry.load(), name=entry.name)
+    manager.check_pending()
+    return manager
+
+
 def _named(kind: str, items: Iterable[Any], taken: Mapping[str, Any]) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for item in items:
@@ -158,14 +199,18 @@ def _named(kind: str, items: Iterable[Any], taken: Mapping[str, Any]) -> dict[st
 
 
 def load_registry(
-    context: PluginContext, *, enabled: tuple[str, ...] | None = None, offers: tuple[Offer, ...] = ()
+    context: PluginContext,
+    *,
+    enabled: tuple[str, ...] | None = None,
+    offers: tuple[Offer, ...] = (),
+    sandbox_url: str = "",
 ) -> Registry:
     """Load every plugin of the entry-point group, or exactly those named in ``enabled``.
 
-    ``offers`` are the operator's own. Plugins load in the order of their names, so that which of two
-    duplicates is refused does not depend on the machine.
+    ``offers`` are the operator's own; ``sandbox_url`` is where the fake providers are served. Plugins load in
+    the order of their names, so that which of two duplicates is refused does not depend on the machine.
     """
-    loader = _Loader(context)
+    loader = _Loader(context, sandbox_url)
     found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
     plugins = [loader.load(entry) for entry in found if enabled is None or entry.name in enabled]
     missing = set(enabled or ()) - {entry.name for entry in found}
@@ -180,5 +225,6 @@ def load_registry(
         commands=tuple(loader.commands.values()),
         checks=tuple(loader.checks),
         sandbox=loader.sandbox,
+        stand_ins=loader.stand_ins,
         screens=tuple(loader.screens),
     )

@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     result_origins: tuple[str, ...] = Field(
         default=(), description="exact origins a result may be fetched from though they are not public https"
     )
+    sandbox_url: str = Field(
+        default="", description="where `reelgate sandbox` is served; no test mode if unset"
+    )
+    sandbox_only: bool = Field(default=False, description="remote offers go to the sandbox for live keys too")
     max_image_bytes: int = Field(default=10 * 1024**2, ge=1)
     max_body_bytes: int = Field(default=32 * 1024**2, ge=1)
     default_deadline_s: int = Field(default=24 * 3600, ge=1)
@@ -120,6 +124,12 @@ class Settings(BaseSettings):
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.data_dir / 'reelgate.db'}")
         return self
+
+    @property
+    def sandbox_origins(self) -> tuple[str, ...]:
+        """Where the sandbox serves from: its files lie on another name of the same machine."""
+        origin = "/".join(self.sandbox_url.split("/")[:3])
+        return (origin, origin.replace("//127.0.0.1:", "//localhost:")) if origin else ()
 
     @property
     def store_dir(self) -> Path:

@@ -6,7 +6,7 @@ from adapters.echo._local import EchoLocal, LocalOptions
 from adapters.echo._remote import EchoRemote, RemoteSettings
 from gateway.kit.cards import load_cards
 from gateway.kit.options import read_settings
-from gateway.spec import Adapter, Cards, PluginContext, hookimpl
+from gateway.spec import Adapter, Cards, PluginContext, Sandboxed, StandIn, hookimpl
 
 
 @hookimpl
@@ -23,3 +23,9 @@ def register_adapters(context: PluginContext) -> list[Adapter]:
 def register_cards() -> list[Cards]:
     """What both guises offer."""
     return [load_cards(__name__)]
+
+
+@hookimpl
+def register_sandbox() -> list[Sandboxed]:
+    """In test mode both are as ever, with a bill of its own: neither costs anything."""
+    return [StandIn(EchoLocal.name), StandIn(EchoRemote.name)]

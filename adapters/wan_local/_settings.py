@@ -51,6 +51,9 @@ class WanSettings(Value):
         description="both halves of guidance in one batch: more memory, faster where a clip is too small to"
         " fill the device",
     )
+    test_weights: bool = Field(
+        default=False, description="every model runs on random weights of its kind: what test mode does"
+    )
     tiny_dir: Path | None = Field(
         default=None, description="where random test weights are written; left out: in the data folder"
     )

@@ -39,13 +39,16 @@ def find_weights(settings: WanSettings, tiny_dir: Path, offer: Offer, preset: st
             code="extra_missing",
             detail=f"{', '.join(missing)} not installed: pip install 'reelgate[wan]'",
         )
-    if offer.upstream in TINY_VARIANTS:
-        return _test_weights(settings, tiny_dir, offer.upstream)
-    if offer.upstream not in VARIANTS:
+    variant = VARIANTS.get(cast(RealModel, offer.upstream)) or TINY_VARIANTS.get(offer.upstream)
+    if variant is None:
         known = ", ".join([*VARIANTS, *TINY_VARIANTS])
         return Unready(
             code="unknown_model", detail=f"upstream {offer.upstream!r} is none of wan_local's: {known}"
         )
+    if settings.test_weights:
+        return next(one for one in all_test_weights(tiny_dir) if one.variant == variant)
+    if offer.upstream in TINY_VARIANTS:
+        return _test_weights(settings, tiny_dir, offer.upstream)
     chosen = offer.preset(preset)
     distilled = chosen is not None and chosen.fast
     return _real_weights(settings, cast(RealModel, offer.upstream), distilled=distilled)

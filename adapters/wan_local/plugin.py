@@ -13,7 +13,7 @@ from adapters.wan_local._adapter import WanLocal
 from adapters.wan_local._settings import WanSettings
 from gateway.kit.cards import load_cards
 from gateway.kit.options import read_settings
-from gateway.spec import Adapter, Cards, Check, Command, PluginContext, hookimpl
+from gateway.spec import Adapter, Cards, Check, Command, PluginContext, Sandboxed, StandIn, hookimpl
 
 
 @hookimpl
@@ -26,6 +26,12 @@ def register_adapters(context: PluginContext) -> list[Adapter]:
 def register_cards() -> list[Cards]:
     """Three models, their local offers, and their stand-ins with random weights."""
     return [load_cards("adapters.wan_local")]
+
+
+@hookimpl
+def register_sandbox() -> list[Sandboxed]:
+    """In test mode every model runs on random weights of its kind."""
+    return [StandIn(WanLocal.name, {"test_weights": True})]
 
 
 @hookimpl

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from fastapi.routing import iter_route_contexts
 
-from gateway.api import content, events, files, health, metrics, models, usage, videos
+from gateway.api import content, events, files, finals, health, metrics, models, usage, videos
 from gateway.api.auth import Callers, authenticate
 from gateway.api.edge import Edge
 from gateway.api.errors import HANDLERS
@@ -52,7 +52,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.decoders = CapacityLimiter(IMAGE_DECODERS)
     app.state.sql = CapacityLimiter(SQL_THREADS)
     app.state.callers = Callers()
-    for module in (health, models, videos, content, files, events, usage):
+    for module in (health, models, videos, finals, content, files, events, usage):
         app.include_router(module.router)
     scraped_by_all = runtime.settings.metrics_public
     app.include_router(metrics.for_all if scraped_by_all else metrics.for_admins)

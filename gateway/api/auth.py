@@ -83,7 +83,7 @@ def _denied() -> ApiError:
     return ApiError(
         401,
         "invalid_api_key",
-        "A valid API key is needed: send it as 'Authorization: Bearer rg_live_…'. "
+        "A valid API key is needed: send it as 'Authorization: Bearer rg_live_…' (or rg_test_…). "
         "The operator makes keys with 'reelgate keys create' and the server's --data-dir.",
         type="authentication_error",
         headers={"www-authenticate": "Bearer"},

@@ -64,7 +64,7 @@ def finished_file(runtime: Runtime, caller: Caller, video_id: str, variant: Vari
         ApiError: 404, it is not finished, has failed, or has nothing of this kind.
     """
     with runtime.db.read() as connection:
-        record = get_video(connection, caller.tenant_id, video_id)
+        record = get_video(connection, caller, video_id)
         artefact = get_artefact(connection, video_id, variant)
     _refuse_unfinished(record)
     if artefact is None:

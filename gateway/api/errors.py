@@ -24,11 +24,13 @@ from gateway.jobs.errors import (
     CheckpointMissing,
     IdempotencyInFlight,
     IdempotencyMismatch,
+    NotAPreview,
     NotContinuable,
     NotFinished,
     OverBudget,
     PlanRefused,
     PromptRefused,
+    SandboxOff,
     StillActive,
     TierTooHigh,
     UnknownOptions,
@@ -171,6 +173,16 @@ def _unknown_options(error: UnknownOptions, request: Request) -> ApiError:
     return ApiError(400, "unknown_parameter", message, param=f"options.{error.adapter}")
 
 
+def _sandbox_off(error: SandboxOff, request: Request) -> ApiError:
+    return ApiError(
+        403,
+        "sandbox_off",
+        "This key is for test mode, and this gateway has no sandbox: its operator starts one with 'reelgate "
+        "serve --sandbox', or runs 'reelgate sandbox' and sets sandbox_url. Nothing was made or charged.",
+        type="permission_error",
+    )
+
+
 def _tier_too_high(error: TierTooHigh, request: Request) -> ApiError:
     allowed = ", ".join(error.allowed)
     return ApiError(
@@ -225,6 +237,17 @@ def _not_finished(error: NotFinished, request: Request) -> ApiError:
         "not_finished",
         "The preview is not finished: wait until GET /v1/videos/{id} says 'completed', then continue it. "
         "Nothing was charged.",
+        param="video_id",
+        headers=NO_RETRY,
+    )
+
+
+def _not_a_preview(error: NotAPreview, request: Request) -> ApiError:
+    why = f"it failed ({error.failed})" if error.failed else "it was not made in mode 'preview'"
+    return ApiError(
+        409,
+        "not_a_preview",
+        f"This video cannot be finalised: {why}. Create one with mode 'preview' first. Nothing was charged.",
         param="video_id",
         headers=NO_RETRY,
     )
@@ -321,6 +344,7 @@ HANDLERS: dict[type[Exception], Callable[[Any, Request], ApiError]] = {
     ApiError: _api_error,
     VideoNotFound: _video_not_found,
     UnknownModel: _unknown_model,
+    SandboxOff: _sandbox_off,
     TierTooHigh: _tier_too_high,
     UnknownOptions: _unknown_options,
     PromptRefused: _prompt_refused,
@@ -328,6 +352,7 @@ HANDLERS: dict[type[Exception], Callable[[Any, Request], ApiError]] = {
     IdempotencyInFlight: _idempotency_in_flight,
     StillActive: _still_active,
     NotFinished: _not_finished,
+    NotAPreview: _not_a_preview,
     NotContinuable: _not_continuable,
     CheckpointMissing: _checkpoint_missing,
     StoreError: _storage,

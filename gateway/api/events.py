@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 from gateway.api.auth import Authenticated, runtime_of
 from gateway.api.params import VideoId
 from gateway.api.video_object import usd_text
+from gateway.db.keys import Caller
 from gateway.jobs.records import Event, VideoNotFound, events_after, get_video
 from gateway.jobs.runtime import Runtime
 
@@ -43,17 +44,17 @@ async def events(
     """Events after number ``after`` (or the Last-Event-ID header, which wins), each with its number as id."""
     runtime = runtime_of(request)
     seq = after if last_event_id is None else last_event_id
-    await to_thread.run_sync(_look, runtime, caller.tenant_id, video_id, seq)  # a foreign id is a 404 here
-    stream = _stream(runtime, caller.tenant_id, video_id, seq)
+    await to_thread.run_sync(_look, runtime, caller, video_id, seq)  # a foreign id is a 404 here
+    stream = _stream(runtime, caller, video_id, seq)
     return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _stream(runtime: Runtime, tenant_id: str, video_id: str, seq: int) -> AsyncIterator[str]:
+async def _stream(runtime: Runtime, caller: Caller, video_id: str, seq: int) -> AsyncIterator[str]:
     wait = MIN_LOOK_S
     spoke = time.monotonic()
     while not runtime.draining.is_set():
         try:
-            found, finished = await to_thread.run_sync(_look, runtime, tenant_id, video_id, seq)
+            found, finished = await to_thread.run_sync(_look, runtime, caller, video_id, seq)
         except VideoNotFound:
             return  # deleted meanwhile
         for event in found:
@@ -71,10 +72,10 @@ async def _stream(runtime: Runtime, tenant_id: str, video_id: str, seq: int) -> 
         wait = min(wait * 1.5, MAX_LOOK_S)
 
 
-def _look(runtime: Runtime, tenant_id: str, video_id: str, seq: int) -> tuple[list[Event], bool]:
+def _look(runtime: Runtime, caller: Caller, video_id: str, seq: int) -> tuple[list[Event], bool]:
     """Events after ``seq``, and whether these are the last: read first, so that none can slip between."""
     with runtime.db.read() as connection:
-        finished = get_video(connection, tenant_id, video_id).terminal
+        finished = get_video(connection, caller, video_id).terminal
         return events_after(connection, video_id, seq), finished
 
 

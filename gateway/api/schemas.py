@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from gateway.api.invalid import FIELDS, IMAGE_FIELDS
 from gateway.api.video_object import Video
-from gateway.api.wire import CONTINUE_FIELDS, ImageFields
-from gateway.spec import VideoRequest
+from gateway.api.wire import CONTINUE_FIELDS, FINALIZE_FIELDS, ImageFields
+from gateway.spec import Plan, VideoRequest
 
 
 class VideoList(BaseModel):
@@ -21,6 +21,26 @@ class VideoList(BaseModel):
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+
+class Lineage(BaseModel):
+    """A preview and the finals made of it, oldest first."""
+
+    object: Literal["video.lineage"] = "video.lineage"
+    lineage_id: str
+    data: list[Video]
+    charge_usd: str
+
+
+class FinalPlan(BaseModel):
+    """What a final would keep of its preview, cost, and be made by; money as decimal strings."""
+
+    object: Literal["video.final_plan"] = "video.final_plan"
+    continuity: str
+    preview_charge_usd: str
+    estimate_usd: str | None
+    difference_usd: str | None
+    plan: Plan
 
 
 class DeletedVideo(BaseModel):
@@ -79,18 +99,21 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _part_of_create(names: Sequence[str], *, required: bool) -> dict[str, Any]:
-    """A body with these fields of a create; either all are required or none, nor a body."""
+def _part_of_create(names: Sequence[str], *, required: bool, **more: Any) -> dict[str, Any]:
+    """A body with these fields of a create and ``more``; either all are required or none, nor a body."""
     properties = VideoRequest.model_json_schema()["properties"]
     schema = {
         "type": "object",
         "required": list(names) if required else [],
         "additionalProperties": False,
-        "properties": {name: properties[name] for name in names},
+        "properties": {**{name: properties[name] for name in names}, **more},
     }
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
 CREATE_BODY = _body(_create_schema())
 REMIX_BODY = _part_of_create(("prompt",), required=True)
+FINALIZE_BODY = _part_of_create(
+    FINALIZE_FIELDS, required=False, dry_run={"type": "boolean", "default": False}
+)
 CONTINUE_BODY = _part_of_create(CONTINUE_FIELDS, required=False)

@@ -30,7 +30,7 @@ def get_usage(
     tenant: Annotated[Literal["own", "all"], Query()] = "own",
 ) -> JSONResponse:
     """Usage of the UTC days from ``since`` to ``until``, both included (default: the last 30), by what ``by``
-    lists; ``tenant=all`` is for admin keys."""
+    lists; ``tenant=all`` is for admin keys. A key for test mode is told of test mode, any other never."""
     if tenant == "all" and not caller.admin:
         message = "Only an admin key may ask for all tenants: leave tenant out to see your own usage."
         raise ApiError(403, "admin_only", message, type="permission_error", param="tenant")
@@ -46,6 +46,7 @@ def get_usage(
             since=first,
             until=last,
             by=names,
+            livemode=caller.livemode,
         )
     return JSONResponse(
         {
@@ -53,6 +54,7 @@ def get_usage(
             "since": first.isoformat(),
             "until": last.isoformat(),
             "tenant": tenant,
+            "livemode": caller.livemode,
             "by": list(names),
             "data": [usage_row(row, caller.admin) for row in rows],
         }

@@ -72,6 +72,8 @@ class GatewayPart(_Reply):
     queue_place: int | None
     parked: bool
     continuable: bool
+    continuity: str | None
+    lineage_id: str | None
     latency: dict[str, int | None]
     notes: list[dict[str, str]]
     attempts: list[AttemptSummary]
@@ -93,6 +95,8 @@ class Video(_Reply):
     size: str
     remixed_from_video_id: str | None
     continued_from_video_id: str | None
+    finalized_from_video_id: str | None
+    livemode: bool
     error: VideoError | None
     gateway: GatewayPart
 
@@ -113,6 +117,8 @@ def video_object(record: VideoRecord, queue_place: int | None = None) -> dict[st
         "size": record.size,
         "remixed_from_video_id": record.remixed_from,
         "continued_from_video_id": record.continued_from,
+        "finalized_from_video_id": record.finalized_from,
+        "livemode": record.livemode,
         "error": _error(record.error_code, record.error_message),
         "gateway": _gateway_part(record, queue_place),
     }
@@ -174,6 +180,8 @@ def _gateway_part(record: VideoRecord, queue_place: int | None) -> dict[str, Any
         "queue_place": queue_place,
         "parked": record.parked and not record.terminal,
         "continuable": record.continuable,
+        "continuity": record.continuity,
+        "lineage_id": record.lineage_id,
         "latency": dict(last.latency) if last else dict.fromkeys(LATENCY_PARTS),
         "notes": [dict(note) for note in record.notes],
         "attempts": [_attempt(attempt) for attempt in record.attempts],

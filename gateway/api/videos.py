@@ -23,7 +23,7 @@ from gateway.api.threads import in_sql_thread
 from gateway.api.video_object import POLL_AFTER_HEADER, Video, poll_after_ms, video_object
 from gateway.api.wire import read_continue, read_create, read_remix
 from gateway.db.keys import Caller
-from gateway.jobs.accept import accept, dry_run
+from gateway.jobs.accept import NEW, Origin, accept, dry_run
 from gateway.jobs.continuation import continuation
 from gateway.jobs.control import cancel_video, delete_video
 from gateway.jobs.errors import PlanRefused
@@ -45,7 +45,7 @@ async def create(
     """Accept a video to be made."""
     runtime = runtime_of(request)
     asked, images = await _read_request(request, runtime)
-    idempotency = _idempotency(idempotency_key, "create", asked)
+    idempotency = idempotency_of(caller, idempotency_key, "create", asked)
     return await _accepted(request, caller, asked, images, idempotency)
 
 
@@ -71,7 +71,7 @@ def list_all(
         with runtime_of(request).db.read() as connection:
             page, more = list_videos(
                 connection,
-                caller.tenant_id,
+                caller,
                 after=after if after is None else checked_video_id(after),
                 limit=limit,
                 ascending=order == "asc",
@@ -98,11 +98,11 @@ async def retrieve(request: Request, caller: Authenticated, video_id: VideoId) -
 
     def look() -> dict[str, Any]:
         with runtime.db.read() as connection:
-            record = get_video(connection, caller.tenant_id, video_id)
+            record = get_video(connection, caller, video_id)
             place = queue_place(connection, record) if record.status == "queued" else None
         return video_object(record, place)
 
-    return _reply(await in_sql_thread(request, look))
+    return video_reply(await in_sql_thread(request, look))
 
 
 @router.delete("/{video_id}", response_model=DeletedVideo)
@@ -115,7 +115,7 @@ def delete(request: Request, caller: Authenticated, video_id: VideoId) -> JSONRe
 @router.post("/{video_id}/cancel", response_model=Video)
 def cancel(request: Request, caller: Authenticated, video_id: VideoId) -> JSONResponse:
     """Ask for a video to be stopped; one that is finished is answered as it is."""
-    return _reply(video_object(cancel_video(runtime_of(request), caller, video_id)))
+    return video_reply(video_object(cancel_video(runtime_of(request), caller, video_id)))
 
 
 @router.post("/{video_id}/remix", response_model=Video, openapi_extra=REMIX_BODY)
@@ -124,11 +124,11 @@ async def remix(
 ) -> JSONResponse:
     """Make the same request again with a new prompt, planned anew."""
     runtime = runtime_of(request)
-    form = await _read_form(request, runtime)
+    form = await read_body(request, runtime)
     source = await in_sql_thread(request, partial(_source, runtime, caller, video_id))
     asked, images = await to_thread.run_sync(_stored_images, runtime, read_remix(form, source))
-    idempotency = _idempotency(idempotency_key, f"remix {video_id}", asked)
-    return await _accepted(request, caller, asked, images, idempotency, remixed_from=video_id)
+    idempotency = idempotency_of(caller, idempotency_key, f"remix {video_id}", asked)
+    return await _accepted(request, caller, asked, images, idempotency, Origin(remixed_from=video_id))
 
 
 @router.post("/{video_id}/continue", response_model=Video, openapi_extra=CONTINUE_BODY)
@@ -137,14 +137,15 @@ async def continue_preview(
 ) -> JSONResponse:
     """Make the final video of a prefix preview from the state that it kept."""
     runtime = runtime_of(request)
-    form = await _read_form(request, runtime) if await request.body() else Form(fields={})
+    form = await read_body(request, runtime) if await request.body() else Form(fields={})
     source = await in_sql_thread(request, partial(continuation, runtime, caller, video_id))
     asked, images = await to_thread.run_sync(_stored_images, runtime, read_continue(form, source))
-    idempotency = _idempotency(idempotency_key, f"continue {video_id}", asked)
+    idempotency = idempotency_of(caller, idempotency_key, f"continue {video_id}", asked)
     return await _accepted(request, caller, asked, images, idempotency)
 
 
-async def _read_form(request: Request, runtime: Runtime) -> Form:
+async def read_body(request: Request, runtime: Runtime) -> Form:
+    """The body's fields and files, within the settings' limits."""
     settings = runtime.settings
     return await read_form(
         request, max_image_bytes=settings.max_image_bytes, max_body_bytes=settings.max_body_bytes
@@ -153,7 +154,7 @@ async def _read_form(request: Request, runtime: Runtime) -> Form:
 
 async def _read_request(request: Request, runtime: Runtime) -> tuple[VideoRequest, dict[str, bytes]]:
     """The body as a request, and the bytes of its images by sha256."""
-    sent = read_create(await _read_form(request, runtime))
+    sent = read_create(await read_body(request, runtime))
     if not sent.images:
         return sent.request, {}
     decoders: CapacityLimiter = request.app.state.decoders
@@ -164,7 +165,7 @@ async def _read_request(request: Request, runtime: Runtime) -> tuple[VideoReques
 
 def _source(runtime: Runtime, caller: Caller, video_id: str) -> VideoRequest:
     with runtime.db.read() as connection:
-        return get_request(connection, caller.tenant_id, video_id)
+        return get_request(connection, caller, video_id)
 
 
 def _stored_images(runtime: Runtime, asked: VideoRequest) -> tuple[VideoRequest, dict[str, bytes]]:
@@ -183,11 +184,15 @@ def _stored_images(runtime: Runtime, asked: VideoRequest) -> tuple[VideoRequest,
     return asked.model_copy(update={"images": renamed}), contents
 
 
-def _idempotency(key: str | None, operation: str, asked: VideoRequest) -> Idempotency | None:
+def idempotency_of(
+    caller: Caller, key: str | None, operation: str, asked: VideoRequest
+) -> Idempotency | None:
     """The key with a fingerprint of the parsed request, in which an image stands as its sha256."""
     if key is None:
         return None
-    told = {"operation": operation, "request": asked.model_dump(mode="json")}
+    told: dict[str, Any] = {"operation": operation, "request": asked.model_dump(mode="json")}
+    if not caller.livemode:
+        told["livemode"] = False
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return Idempotency(key=key, fingerprint=hashlib.sha256(canonical.encode()).hexdigest())
 
@@ -198,7 +203,7 @@ async def _accepted(
     asked: VideoRequest,
     images: Mapping[str, bytes],
     idempotency: Idempotency | None,
-    remixed_from: str | None = None,
+    origin: Origin = NEW,
 ) -> JSONResponse:
     take = partial(
         accept,
@@ -208,19 +213,20 @@ async def _accepted(
         images,
         reply=video_object,
         idempotency=idempotency,
-        remixed_from=remixed_from,
+        origin=origin,
     )
     try:
         # images go to the store first, which may take its time
         accepted = await (to_thread.run_sync(take) if images else in_sql_thread(request, take))
     except PlanRefused as error:
         raise plan_refused(error, asked.model, asked.preset) from None
-    response = _reply(accepted.reply)
+    response = video_reply(accepted.reply)
     if accepted.replayed:
         response.headers["idempotent-replayed"] = "true"
     return response
 
 
-def _reply(video: dict[str, Any]) -> JSONResponse:
+def video_reply(video: dict[str, Any]) -> JSONResponse:
+    """A video, with how long to wait before the next look at it."""
     wait = poll_after_ms(video, time.time())
     return JSONResponse(video, headers={} if wait is None else {POLL_AFTER_HEADER: str(wait)})

@@ -28,6 +28,25 @@ CONTINUE_FIELDS = ("priority", "max_cost", "deadline")
 """What a continuation may say anew; the rest is as it was for the preview."""
 
 
+FINALIZE_FIELDS = (
+    "model",
+    "audio",
+    "quality",
+    "tier",
+    "size",
+    "resolution",
+    "aspect_ratio",
+    "seconds",
+    "fps",
+    "negative_prompt",
+    "options",
+    "priority",
+    "max_cost",
+    "deadline",
+)
+"""What a final may have otherwise than its preview; the prompt and the images are what was approved."""
+
+
 class _Wire(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -111,6 +130,22 @@ def read_continue(form: Form, source: VideoRequest) -> VideoRequest:
     _only(form, CONTINUE_FIELDS, "a continuation")
     fresh = _request({"prompt": source.prompt, **form.fields})
     return source.model_copy(update={name: getattr(fresh, name) for name in form.fields})
+
+
+def read_finalize(form: Form) -> tuple[dict[str, Any], bool]:
+    """The body of a finalize: what of :data:`FINALIZE_FIELDS` the final is to have otherwise than its
+    preview, and whether it is only to be planned.
+
+    Raises:
+        ApiError: 400, with the field in ``param``.
+    """
+    _only(form, ("dry_run", *FINALIZE_FIELDS), "a finalize")
+    fields = dict(form.fields)
+    dry_run = fields.pop("dry_run", False)
+    if not isinstance(dry_run, bool):
+        raise invalid("dry_run", "'dry_run' is not valid: send true or false.", "invalid_type")
+    fresh = _request({"prompt": "as approved", **fields})
+    return {name: getattr(fresh, name) for name in fields}, dry_run
 
 
 def _only(form: Form, names: Collection[str], what: str) -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "serve": "Run the gateway: the API, the watcher and the device slots.",
     "worker": "Do the work of a gateway whose API runs elsewhere: submit, watch, settle and render.",
     "generate": "Make a video on a running gateway and save it.",
+    "finalize": "Make the final video of an approved preview and save it.",
     "route": "Show how a request would be served, at what price and why; nothing is made.",
     "models": "List the models, where each can be had, at what price, and what keeps one from running.",
     "plugins": "List the installed plugins and what is wrong with a broken one.",

@@ -69,6 +69,19 @@ class Server:
         """Ask for the final video of a prefix preview; else as :meth:`create`."""
         return self._make(f"/v1/videos/{_segment(video_id)}/continue", body)
 
+    def finalize(self, video_id: str, body: Mapping[str, Any]) -> Video:
+        """Ask for the final video of an approved preview; else as :meth:`create`."""
+        return self._make(f"/v1/videos/{_segment(video_id)}/finalize", body)
+
+    def plan_final(self, video_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What a final would keep of its preview, and cost."""
+        path = f"/v1/videos/{_segment(video_id)}/finalize"
+        return self._call("POST", path, body={**body, "dry_run": True})
+
+    def lineage(self, video_id: str) -> dict[str, Any]:
+        """The preview and all that was made of it."""
+        return self._call("GET", f"/v1/videos/{_segment(video_id)}/lineage")
+
     def _make(self, path: str, body: Mapping[str, Any]) -> Video:
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         try:

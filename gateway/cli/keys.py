@@ -38,6 +38,9 @@ def create(
     ] = None,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
     admin: Annotated[bool, typer.Option("--admin", help="The key may see every tenant's usage.")] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="The key runs in the sandbox, and can never spend.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +54,9 @@ def create(
         upgrade(db)
         with db.write() as connection:
             tenant_id = _tenant(connection, settings, tenant, tier, budget)
-            key = create_key(connection, load_pepper(settings), tenant_id, name=name, admin=admin)
+            key = create_key(
+                connection, load_pepper(settings), tenant_id, name=name, admin=admin, livemode=not test
+            )
     finally:
         db.close()
     if as_json:
@@ -128,6 +133,7 @@ def _described(key: NewKey) -> dict[str, Any]:
         "tenant_id": key.tenant_id,
         "tier": key.tier,
         "admin": key.admin,
+        "livemode": key.livemode,
     }
 
 
@@ -140,6 +146,7 @@ def _listed(row: sa.Row[Any]) -> dict[str, Any]:
         "tier": row.tier,
         "budget_usd": None if budget is None else f"{from_micro_usd(budget):f}",
         "admin": row.admin,
+        "mode": "live" if row.livemode else "test",
         "created_at": row.created_at.isoformat(timespec="seconds"),
         "revoked_at": None if row.revoked_at is None else row.revoked_at.isoformat(timespec="seconds"),
     }

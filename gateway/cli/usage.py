@@ -30,6 +30,7 @@ def command(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Last UTC day.  [default: today]", show_default=False),
     ] = None,
+    test: Annotated[bool, typer.Option("--test", help="Of test mode, instead of live mode.")] = False,
     by: Annotated[str, typer.Option(help="Groups, with commas: model, adapter, tier, day.")] = "model",
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -44,13 +45,27 @@ def command(
         raise CliError(ExitCode.USAGE, f"--since {first} lies after --until {last}: swap them.")
     names = _dimensions(by)
     with opened_database(load_settings(data_dir)) as db, db.read() as connection:
-        rows = read_usage(connection, tenant_id=None, since=first, until=last, by=names)
+        rows = read_usage(connection, tenant_id=None, since=first, until=last, by=names, livemode=not test)
     described = [usage_row(row, admin=True) for row in rows]
     if as_json:
-        emit({"since": first.isoformat(), "until": last.isoformat(), "by": list(names), "data": described})
+        emit(
+            {
+                "since": first.isoformat(),
+                "until": last.isoformat(),
+                "by": list(names),
+                "livemode": not test,
+                "data": described,
+            }
+        )
         return
     columns = (*names, "videos>", "completed>", "failed>", "seconds>", "charge $>", "cost $>", "p50>", "p95>")
-    console().print(table(f"Usage, {first} to {last}", columns, (_row(row, names) for row in described)))
+    console().print(
+        table(
+            f"{'Test mode' if test else 'Usage'}, {first} to {last}",
+            columns,
+            (_row(row, names) for row in described),
+        )
+    )
     if not described:
         typer.echo("nothing was made in these days")
 

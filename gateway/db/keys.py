@@ -16,18 +16,21 @@ from gateway.db.ids import new_id
 from gateway.db.tables import api_keys, tenants
 from gateway.settings import Settings
 
-PREFIX = "rg_live_"
+LIVE_PREFIX = "rg_live_"
+TEST_PREFIX = "rg_test_"
+"""Of keys for test mode: what is made with them runs in the sandbox, and can never spend."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who a key belongs to."""
+    """Who a key belongs to. One that is not ``livemode`` sees and makes videos of test mode alone."""
 
     tenant_id: str
     tenant: str
     tier: str
     key_id: str
     admin: bool
+    livemode: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,7 @@ class NewKey:
     tenant: str
     tier: str
     admin: bool
+    livemode: bool
 
 
 def load_pepper(settings: Settings) -> bytes:
@@ -96,12 +100,18 @@ def create_tenant(
 
 
 def create_key(
-    connection: sa.Connection, pepper: bytes, tenant_id: str, *, name: str, admin: bool = False
+    connection: sa.Connection,
+    pepper: bytes,
+    tenant_id: str,
+    *,
+    name: str,
+    admin: bool = False,
+    livemode: bool = True,
 ) -> NewKey:
     """Add a key for a tenant."""
     tenant = connection.execute(sa.select(tenants).where(tenants.c.id == tenant_id)).one()
     lookup = secrets.token_hex(4)
-    secret = f"{PREFIX}{lookup}_{secrets.token_urlsafe(32)}"
+    secret = f"{LIVE_PREFIX if livemode else TEST_PREFIX}{lookup}_{secrets.token_urlsafe(32)}"
     key_id = new_id("key")
     connection.execute(
         api_keys.insert().values(
@@ -111,11 +121,18 @@ def create_key(
             digest=_digest(pepper, secret),
             name=name,
             admin=admin,
+            livemode=livemode,
             created_at=now(),
         )
     )
     return NewKey(
-        id=key_id, secret=secret, tenant_id=tenant_id, tenant=tenant.name, tier=tenant.tier, admin=admin
+        id=key_id,
+        secret=secret,
+        tenant_id=tenant_id,
+        tenant=tenant.name,
+        tier=tenant.tier,
+        admin=admin,
+        livemode=livemode,
     )
 
 
@@ -134,11 +151,24 @@ _LIVING = (
 
 def verify_key(connection: sa.Connection, pepper: bytes, secret: str) -> Caller | None:
     """Whose key this is; None if it is unknown, wrong or revoked."""
-    lookup = secret.removeprefix(PREFIX).split("_", 1)[0] if secret.startswith(PREFIX) else ""
-    row = connection.execute(_LIVING, {"lookup": lookup}).one_or_none()
+    row = connection.execute(_LIVING, {"lookup": _lookup(secret)}).one_or_none()
     if row is None or not hmac.compare_digest(row.digest, _digest(pepper, secret)):
         return None
-    return Caller(tenant_id=row.tenant_id, tenant=row.tenant, tier=row.tier, key_id=row.id, admin=row.admin)
+    return Caller(
+        tenant_id=row.tenant_id,
+        tenant=row.tenant,
+        tier=row.tier,
+        key_id=row.id,
+        admin=row.admin,
+        livemode=row.livemode,
+    )
+
+
+def _lookup(secret: str) -> str:
+    for prefix in (LIVE_PREFIX, TEST_PREFIX):
+        if secret.startswith(prefix):
+            return secret.removeprefix(prefix).split("_", 1)[0]
+    return ""
 
 
 def _digest(pepper: bytes, secret: str) -> str:

@@ -92,6 +92,7 @@ api_keys = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("name", sa.String(200), nullable=False),
     sa.Column("admin", sa.Boolean, nullable=False),
+    sa.Column("livemode", sa.Boolean, nullable=False, default=True, server_default="1"),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("revoked_at", Utc),
 )
@@ -127,6 +128,10 @@ videos = sa.Table(
     sa.Column("traceparent", sa.String(60)),
     sa.Column("remixed_from", Id),
     sa.Column("continued_from", Id),
+    sa.Column("livemode", sa.Boolean, nullable=False, default=True, server_default="1"),
+    sa.Column("lineage_id", Id, index=True),
+    sa.Column("finalized_from", Id),
+    sa.Column("continuity", sa.String(20)),
     sa.Column("error_code", sa.String(80)),
     sa.Column("error_message", Words),
     sa.Column("notes", sa.JSON, nullable=False, default=list),
@@ -144,6 +149,13 @@ videos = sa.Table(
         postgresql_where=sa.text("parked"),
     ),
     sa.Index("ix_videos_expires_at", "expires_at"),
+    sa.Index(
+        "uq_videos_finalized_from",  # a preview has one final, unless that failed
+        "finalized_from",
+        unique=True,
+        sqlite_where=sa.text("status <> 'failed'"),
+        postgresql_where=sa.text("status <> 'failed'"),
+    ),
 )
 
 attempts = sa.Table(

@@ -19,6 +19,7 @@ from gateway.jobs.errors import (
     OverBudget,
     PlanRefused,
     PromptRefused,
+    SandboxOff,
     TierTooHigh,
     UnknownOptions,
 )
@@ -32,6 +33,7 @@ from gateway.ledger.budget import Limits, budget_left, limits_of
 from gateway.ledger.entries import Parties, hold
 from gateway.observe.traces import traceparent
 from gateway.routing import plan
+from gateway.routing.continuity import Continuity
 from gateway.routing.gather import gather
 from gateway.spec import InputImage, Plan, VideoRequest
 
@@ -44,6 +46,18 @@ class Accepted:
     replayed: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The video that this one comes from. ``continuity``: what a final keeps of the preview it is made of."""
+
+    remixed_from: str | None = None
+    finalized_from: str | None = None
+    continuity: Continuity | None = None
+
+
+NEW = Origin()
+
+
 @dataclass(frozen=True)
 class _Order:
     """What is to be accepted, as it will be stored, and for whom."""
@@ -52,7 +66,12 @@ class _Order:
     request: VideoRequest
     tier: str
     video_id: str
-    remixed_from: str | None
+    origin: Origin
+
+    @property
+    def continued_from(self) -> str | None:
+        """The prefix preview that it goes on from."""
+        return None if self.request.continues is None else self.request.continues.video_id
 
 
 def dry_run(resources: Resources, caller: Caller, request: VideoRequest) -> Plan:
@@ -62,13 +81,15 @@ def dry_run(resources: Resources, caller: Caller, request: VideoRequest) -> Plan
         UnknownModel: the request names a model or alias that no card has.
         TierTooHigh: the tier is above the tenant's, or there is no such tier.
         UnknownOptions: the options name an adapter that is not installed.
+        SandboxOff: the key is one for test mode, and there is no sandbox.
     """
+    _check_mode(resources, caller)
     _check_options(resources, request)
     tier = _tier(resources, caller, request)
     with resources.db.read() as connection:
         at = now()
-        left = budget_left(connection, caller.tenant_id, at)
-        return _plan(connection, resources, request, tier, at, left)
+        left = budget_left(connection, caller.tenant_id, at) if caller.livemode else None
+        return _plan(connection, resources, caller, request, tier, at, left)
 
 
 def accept(
@@ -79,7 +100,7 @@ def accept(
     *,
     reply: Callable[[VideoRecord], Reply],
     idempotency: Idempotency | None = None,
-    remixed_from: str | None = None,
+    origin: Origin = NEW,
 ) -> Accepted:
     """Accept a request durably: when this returns, the video will be made or fail with a reason.
 
@@ -87,23 +108,25 @@ def accept(
     the body that is stored with the idempotency key.
 
     Raises:
-        UnknownModel, TierTooHigh, UnknownOptions: as for :func:`dry_run`.
+        UnknownModel, TierTooHigh, UnknownOptions, SandboxOff: as for :func:`dry_run`.
         PromptRefused: a screen refused the prompt.
         PlanRefused, OverBudget: nothing can serve it, or nothing within the budget.
         IdempotencyMismatch, IdempotencyInFlight: the key belongs to another body, or is being accepted.
         AcceptUnknown: the database went away before it said whether it is accepted.
         StoreError: an input image could not be stored.
+        sqlalchemy.exc.IntegrityError: the preview of ``origin`` has a final already.
     """
     with in_flight(caller, idempotency):
         earlier = first_reply(resources.db, caller, idempotency)
         if earlier is not None:
             return Accepted(reply=earlier, replayed=True)
+        _check_mode(resources, caller)
         _check_options(resources, request)
         tier = _tier(resources, caller, request)
         _screen(resources, request)
         video_id = new_id("video")
         stored, keys = _with_keys(request, video_id)
-        order = _Order(caller, stored, tier, video_id, remixed_from)
+        order = _Order(caller, stored, tier, video_id, origin)
         try:
             for image, key in zip(request.images, keys, strict=True):
                 resources.store.put(key, images[image.key])
@@ -134,6 +157,11 @@ def _tier(resources: Resources, caller: Caller, request: VideoRequest) -> str:
     return tier
 
 
+def _check_mode(resources: Resources, caller: Caller) -> None:
+    if not caller.livemode and not resources.settings.sandbox_url:
+        raise SandboxOff
+
+
 def _check_options(resources: Resources, request: VideoRequest) -> None:
     known = tuple(sorted(resources.registry.adapters))
     for adapter in request.options:
@@ -151,6 +179,7 @@ def _screen(resources: Resources, request: VideoRequest) -> None:
 def _plan(
     connection: sa.Connection,
     resources: Resources,
+    caller: Caller,
     request: VideoRequest,
     tier: str,
     at: datetime,
@@ -164,6 +193,7 @@ def _plan(
         budget_left_micro_usd=budget_left_micro_usd,
         today=at.date(),
         timings=resources.timings,
+        livemode=caller.livemode,
     )
     return plan(request, facts)
 
@@ -181,13 +211,22 @@ def _with_keys(request: VideoRequest, video_id: str) -> tuple[VideoRequest, list
 def _decide(connection: sa.Connection, resources: Resources, order: _Order, limits: Limits) -> Plan:
     """Plan it; only a tenant that has a budget waits for its other creates, to count what they hold."""
     at, left = now(), None
-    if limits.monthly_budget_micro_usd is not None:
+    if limits.monthly_budget_micro_usd is not None and order.caller.livemode:
         left = budget_left(connection, order.caller.tenant_id, at, lock=True)
-    decided = _plan(connection, resources, order.request, order.tier, at, left)
+    decided = _plan(connection, resources, order.caller, order.request, order.tier, at, left)
     if decided.chosen is None:
         over = any(dropped.code == "over_budget" for dropped in decided.dropped)
         raise OverBudget(decided) if over else PlanRefused(decided)
     return decided
+
+
+def _lineage(connection: sa.Connection, order: _Order) -> str:
+    """The first of the line that this video belongs to; its own id if it begins one."""
+    source = order.origin.finalized_from or order.continued_from
+    if source is None:
+        return order.video_id
+    root = sa.select(sa.func.coalesce(videos.c.lineage_id, videos.c.id)).where(videos.c.id == source)
+    return str(connection.execute(root).scalar_one())
 
 
 def _insert(
@@ -216,8 +255,12 @@ def _insert(
         "created_day": at.date(),
         "deadline_at": at + timedelta(seconds=request.deadline or resources.settings.default_deadline_s),
         "traceparent": traceparent(),
-        "remixed_from": order.remixed_from,
-        "continued_from": None if request.continues is None else request.continues.video_id,
+        "livemode": caller.livemode,
+        "remixed_from": order.origin.remixed_from,
+        "continued_from": order.continued_from,
+        "finalized_from": order.origin.finalized_from,
+        "continuity": order.origin.continuity,
+        "lineage_id": _lineage(connection, order),
         "notes": [note.model_dump() for note in (*decided.notes, *chosen.notes)],
     }
     connection.execute(videos.insert(), row)

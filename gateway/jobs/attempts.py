@@ -28,7 +28,7 @@ from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, account_qu
 from gateway.jobs.shares import class_base, join_queue
 from gateway.jobs.work import Way
 from gateway.ledger.entries import Parties, provider_estimate
-from gateway.spec import Failed, Note, Output, Priority, Stopped, VideoRequest
+from gateway.spec import Failed, LocalAdapter, Note, Output, Priority, Stopped, VideoRequest
 
 SETTLE_GRACE = timedelta(seconds=60)
 """How long a settle may wait for its turn before the watcher enqueues it again."""
@@ -64,7 +64,8 @@ def plan_attempt(
     """Record an attempt and, unless it is parked, enqueue its start, in the caller's transaction; return its
     id."""
     attempt_id = new_id("att")
-    candidate, local = way.candidate, way.candidate.account == "local"
+    candidate = way.candidate
+    local = isinstance(resources.registry.find(candidate.adapter, candidate.account), LocalAdapter)
     estimate = to_micro_usd(candidate.estimate_usd)
     row: dict[str, Any] = {
         "id": attempt_id,

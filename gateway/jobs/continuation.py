@@ -26,8 +26,8 @@ def continuation(resources: Resources, caller: Caller, video_id: str) -> VideoRe
         CheckpointMissing: its state has expired or was lost.
     """
     with resources.db.read() as connection:
-        record = get_video(connection, caller.tenant_id, video_id)
-        asked = get_request(connection, caller.tenant_id, video_id)
+        record = get_video(connection, caller, video_id)
+        asked = get_request(connection, caller, video_id)
         state = get_artefact(connection, video_id, CHECKPOINT)
     preset = _finishing_preset(resources, record)
     if state is None or state.deleted or not resources.store.exists(state.key):

@@ -25,9 +25,9 @@ def cancel_video(resources: Resources, caller: Caller, video_id: str) -> VideoRe
         VideoNotFound: unknown, deleted, or another tenant's.
     """
     with resources.db.write() as connection:
-        if not get_video(connection, caller.tenant_id, video_id).terminal:
+        if not get_video(connection, caller, video_id).terminal:
             stop_video(connection, resources, video_id, "caller")
-        return get_video(connection, caller.tenant_id, video_id)
+        return get_video(connection, caller, video_id)
 
 
 def stop_video(connection: sa.Connection, resources: Resources, video_id: str, reason: str) -> None:
@@ -60,9 +60,9 @@ def delete_video(resources: Resources, caller: Caller, video_id: str) -> None:
         StillActive: it is not finished.
     """
     with resources.db.write() as connection:
-        if not get_video(connection, caller.tenant_id, video_id).terminal:
+        if not get_video(connection, caller, video_id).terminal:
             raise StillActive(video_id)
-        images = get_request(connection, caller.tenant_id, video_id).images
+        images = get_request(connection, caller, video_id).images
         at = now()
         connection.execute(videos.update().where(videos.c.id == video_id).values(deleted_at=at))
         connection.execute(artefacts.update().where(artefacts.c.video_id == video_id).values(deleted_at=at))

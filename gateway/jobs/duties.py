@@ -9,7 +9,7 @@ from typing import Self
 
 from gateway.jobs.resources import SETTLE, account_queue
 from gateway.jobs.slots import devices_of
-from gateway.registry import Registry
+from gateway.registry import SANDBOX, Registry
 from gateway.settings import Settings, SettingsError
 from gateway.spec import Device, RemoteAdapter
 
@@ -46,11 +46,19 @@ class Duties:
         Raises:
             SettingsError: a name that fits nothing.
         """
-        limits = {SETTLE: SETTLES, WATCH: 1} | {
-            account_queue(name, account): SUBMITS_PER_ACCOUNT
-            for name, adapter in registry.adapters.items()
+        remote = [
+            (adapter.name, account)
+            for adapter in registry.adapters.values()
             if isinstance(adapter, RemoteAdapter)
             for account in adapter.accounts
+        ]
+        remote += [
+            (adapter.name, SANDBOX)
+            for adapter in registry.stand_ins.values()
+            if isinstance(adapter, RemoteAdapter)
+        ]
+        limits = {SETTLE: SETTLES, WATCH: 1} | {
+            account_queue(*account): SUBMITS_PER_ACCOUNT for account in remote
         }
         names = _fitting("--queues", queues, list(limits))
         devices = {f"{device.pool}/{device.slot}": device for device in devices_of(settings)}

@@ -22,6 +22,10 @@ class OverBudget(PlanRefused):
     """What is left of the tenant's budget covers none of the ways that fit."""
 
 
+class SandboxOff(JobError):
+    """A key for test mode, on a gateway without a sandbox."""
+
+
 class TierTooHigh(JobError):
     """The request names a tier above its tenant's, or one that does not exist."""
 
@@ -60,6 +64,14 @@ class StillActive(JobError):
 
 class NotFinished(JobError):
     """The video is not finished, so there is nothing to continue yet."""
+
+
+class NotAPreview(JobError):
+    """The video was not made in mode preview, or it failed (``failed`` names the reason)."""
+
+    def __init__(self, failed: str | None) -> None:
+        super().__init__("it failed" if failed else "it is no preview")
+        self.failed = failed
 
 
 class NotContinuable(JobError):

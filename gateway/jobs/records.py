@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
+from gateway.db.keys import Caller
 from gateway.db.tables import artefacts, attempts, events, videos
 from gateway.spec import Plan, VideoRequest
 
@@ -96,8 +97,12 @@ class VideoRecord:
     completed_at: datetime | None
     expires_at: datetime | None
     parked: bool
+    livemode: bool
     remixed_from: str | None
     continued_from: str | None
+    finalized_from: str | None
+    continuity: str | None
+    lineage_id: str | None
     continuable: bool
     error_code: str | None
     error_message: str | None
@@ -133,13 +138,14 @@ class Artefact:
     deleted: bool
 
 
-def get_video(connection: sa.Connection, tenant_id: str, video_id: str) -> VideoRecord:
-    """One video of this tenant.
+def get_video(connection: sa.Connection, caller: Caller, video_id: str) -> VideoRecord:
+    """One video of this caller: of its tenant, and made in the mode of its key.
 
     Raises:
-        VideoNotFound: unknown, deleted, or another tenant's.
+        VideoNotFound: unknown, deleted, or not this caller's.
     """
-    rows = connection.execute(_ONE, {"tenant_id": tenant_id, "video_id": video_id}).all()
+    mine = {"tenant_id": caller.tenant_id, "livemode": caller.livemode, "video_id": video_id}
+    rows = connection.execute(_ONE, mine).all()
     if not rows:
         raise VideoNotFound(video_id)
     return _video_record(rows)
@@ -173,13 +179,13 @@ def accepted_video(row: Mapping[str, Any], plan: Plan, attempt_id: str) -> Video
     )
 
 
-def get_request(connection: sa.Connection, tenant_id: str, video_id: str) -> VideoRequest:
-    """What was asked for with a video of this tenant.
+def get_request(connection: sa.Connection, caller: Caller, video_id: str) -> VideoRequest:
+    """What was asked for with a video of this caller.
 
     Raises:
-        VideoNotFound: unknown, deleted, or another tenant's.
+        VideoNotFound: unknown, deleted, or not this caller's.
     """
-    query = sa.select(videos.c.request).where(videos.c.id == video_id, *_living(tenant_id))
+    query = sa.select(videos.c.request).where(videos.c.id == video_id, *_living_of(caller))
     asked = connection.execute(query).scalar_one_or_none()
     if asked is None:
         raise VideoNotFound(video_id)
@@ -187,16 +193,16 @@ def get_request(connection: sa.Connection, tenant_id: str, video_id: str) -> Vid
 
 
 def list_videos(
-    connection: sa.Connection, tenant_id: str, *, after: str | None, limit: int, ascending: bool
+    connection: sa.Connection, caller: Caller, *, after: str | None, limit: int, ascending: bool
 ) -> tuple[list[VideoRecord], bool]:
-    """A page of a tenant's videos by age, and whether more follow.
+    """A page of a caller's videos by age, and whether more follow.
 
     Raises:
-        VideoNotFound: ``after`` is not a video of this tenant.
+        VideoNotFound: ``after`` is not a video of this caller.
     """
-    query = sa.select(videos.c.id).where(*_living(tenant_id))
+    query = sa.select(videos.c.id).where(*_living_of(caller))
     if after is not None:
-        known = sa.select(videos.c.id).where(videos.c.tenant_id == tenant_id, videos.c.id == after)
+        known = sa.select(videos.c.id).where(*_owned_by(caller), videos.c.id == after)
         if connection.execute(known).one_or_none() is None:
             raise VideoNotFound(after)
         query = query.where(videos.c.id > after if ascending else videos.c.id < after)
@@ -247,8 +253,12 @@ def queue_place(connection: sa.Connection, record: VideoRecord) -> int | None:
     return int(place.scalar_one())
 
 
-def _living(tenant_id: str | sa.BindParameter[str]) -> tuple[sa.ColumnElement[bool], ...]:
-    return videos.c.tenant_id == tenant_id, videos.c.deleted_at.is_(None)
+def _owned_by(caller: Caller) -> tuple[sa.ColumnElement[bool], ...]:
+    return videos.c.tenant_id == caller.tenant_id, videos.c.livemode == caller.livemode
+
+
+def _living_of(caller: Caller) -> tuple[sa.ColumnElement[bool], ...]:
+    return *_owned_by(caller), videos.c.deleted_at.is_(None)
 
 
 # What a reply needs and no more: a plan may be long, and reading a video is what clients do most. Each
@@ -283,9 +293,12 @@ _RECORDS: sa.Select[Any] = (
     .join(attempts, attempts.c.video_id == videos.c.id, isouter=True)
     .join(artefacts, _LIVING_CHECKPOINT, isouter=True)
 )
-_ONE = _RECORDS.where(videos.c.id == sa.bindparam("video_id"), *_living(sa.bindparam("tenant_id"))).order_by(
-    attempts.c.number
-)
+_ONE = _RECORDS.where(
+    videos.c.id == sa.bindparam("video_id"),
+    videos.c.tenant_id == sa.bindparam("tenant_id"),
+    videos.c.livemode == sa.bindparam("livemode"),
+    videos.c.deleted_at.is_(None),
+).order_by(attempts.c.number)
 _BEFORE = sa.select(sa.func.count()).where(
     attempts.c.pool == sa.bindparam("pool"),
     attempts.c.state == "planned",

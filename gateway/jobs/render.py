@@ -127,7 +127,7 @@ def _claim(resources: Resources, attempt_id: str, device: Device) -> Claim | Non
 
 def _run_adapter(resources: Resources, row: sa.Row[Any], device: Device, control: RenderControl) -> Asset:
     job = build_job(resources, row)
-    return resources.registry.local(row.adapter).render(job, device, control)
+    return resources.registry.local(row.adapter, row.account).render(job, device, control)
 
 
 def _elapsed(begun: float) -> int:

@@ -43,7 +43,12 @@ log = logging.getLogger(__name__)
 def open_registry(settings: Settings) -> Registry:
     """Load the plugins as the settings say."""
     context = PluginContext(settings=settings.plugins, data_dir=settings.data_dir)
-    return load_registry(context, enabled=settings.enabled_plugins, offers=settings.offers)
+    return load_registry(
+        context,
+        enabled=settings.enabled_plugins,
+        offers=settings.offers,
+        sandbox_url=settings.sandbox_url,
+    )
 
 
 def check_policy(settings: Settings, registry: Registry) -> None:
@@ -154,7 +159,7 @@ class Runtime(Resources):
         self.stopping.set()
         for slot in self.slots:
             slot.stop(within_s=finish_within_s)
-        for adapter in self.registry.adapters.values():
+        for adapter in self.registry.every_adapter():
             if isinstance(adapter, RemoteAdapter):
                 try:
                     self.io.run(adapter.aclose())
@@ -188,7 +193,7 @@ class Runtime(Resources):
 
     def _prepare(self, device: Device) -> None:
         """Let the local adapters load what they need, before the slot takes its first job."""
-        for adapter in self.registry.adapters.values():
+        for adapter in self.registry.every_adapter():
             if isinstance(adapter, LocalAdapter):
                 try:
                     adapter.prepare(device)

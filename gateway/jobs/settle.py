@@ -7,6 +7,7 @@ download that broke off) leaves the attempt as it is, and the watcher enqueues t
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 import time
@@ -40,12 +41,27 @@ from gateway.media import (
     thumbnail,
 )
 from gateway.observe.steps import generated, step
-from gateway.spec import Failed, Note, Output, ReelgateError, StreamsContent, Ticket, Usage, parse_size
+from gateway.registry import SANDBOX
+from gateway.spec import (
+    Failed,
+    Note,
+    Output,
+    ReelgateError,
+    RemoteAdapter,
+    StreamsContent,
+    Succeeded,
+    Ticket,
+    Usage,
+    parse_size,
+)
 
 RETRY_FIRST = timedelta(seconds=2)
 RETRY_LONGEST = timedelta(seconds=300)
 DELIVER_WITHIN = timedelta(minutes=15)
 """For how long the watcher leaves a delivery alone: more than the longest download."""
+
+BROKEN_AGAIN = 2
+"""How often a clip that came broken is fetched again before it is given up: it is paid for."""
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +101,10 @@ def _deliver(resources: Resources, row: sa.Row[Any]) -> None:
         with tempfile.TemporaryDirectory(dir=resources.scratch, prefix=f"{row.id}-") as folder:
             delivery = _fetch_and_store(resources, row, Path(folder))
     except BrokenVideo as error:
-        _broken(resources, row, error)
+        if row.kind == "remote" and row.tries < BROKEN_AGAIN:  # it may have been broken on its way
+            _try_again(resources, row, error)
+        else:
+            _broken(resources, row, error)
     except Exception as error:  # noqa: BLE001  # an adapter may raise anything; the result is still there
         _try_again(resources, row, error)
     else:
@@ -134,9 +153,9 @@ def _keep(store: Store, row: sa.Row[Any], suffix: str, content: Path | bytes) ->
 
 
 def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
-    adapter = resources.registry.remote(row.adapter)
+    adapter = resources.registry.remote(row.adapter, row.account)
     ticket = Ticket.model_validate(row.ticket)
-    url = (row.snapshot or {}).get("url")
+    url = _address(resources, adapter, ticket, row)
     if url is not None:
         source: str | AsyncIterator[bytes] = str(url)
     elif isinstance(adapter, StreamsContent):
@@ -148,16 +167,36 @@ def _fetch(resources: Resources, row: sa.Row[Any], to: Path) -> Path:
             source,
             to,
             headers=adapter.download_headers(ticket),
-            allowed_origins=resources.settings.result_origins,
+            allowed_origins=_origins(resources, row),
         )
     )
     return to
 
 
+def _address(resources: Resources, adapter: RemoteAdapter, ticket: Ticket, row: sa.Row[Any]) -> str | None:
+    """Where the result lies. Addresses expire: once a fetch has failed the provider is asked for another."""
+    known: str | None = (row.snapshot or {}).get("url")
+    if known is None or not row.tries:
+        return known
+    seen = resources.io.run(adapter.poll(ticket))
+    return seen.url if isinstance(seen, Succeeded) else known
+
+
+def _origins(resources: Resources, row: sa.Row[Any]) -> Sequence[str]:
+    """Where its result may lie though it is not public: with the operator's own, or in the sandbox."""
+    settings = resources.settings
+    return settings.sandbox_origins if row.account == SANDBOX else settings.result_origins
+
+
 def _state(resources: Resources, row: sa.Row[Any]) -> Stored | None:
-    """What a prefix preview kept last, for a final render to go on from; nothing of any other render."""
+    """What a final render is to go on from, where this one was a preview that can be finished: the state that
+    it kept last, or the name of the provider's own draft."""
+    if finishing_preset(resources, row.offer, row.preset) is None:
+        return None
+    if row.kind == "remote":
+        return _keep(resources.store, row, "json", json.dumps(row.ticket).encode())
     newest = checkpoints.newest(row)
-    if newest is None or finishing_preset(resources, row.offer, row.preset) is None:
+    if newest is None:
         return None
     return Stored(key=newest["key"], sha256=newest["sha256"], bytes=newest["bytes"])
 

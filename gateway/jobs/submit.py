@@ -71,7 +71,7 @@ def submit(resources: Resources, attempt_id: str) -> None:
 def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted: bool) -> None:
     try:
         job = build_job(resources, row)
-        adapter = resources.registry.remote(row.adapter)
+        adapter = resources.registry.remote(row.adapter, row.account)
         if interrupted:
             ticket = resources.io.run(look_up(adapter, job, row))
         else:

@@ -102,7 +102,7 @@ class Watcher:
             self._look_at(account, due)
 
     def _look_at(self, account: tuple[str, str], due: list[Row]) -> None:
-        adapter = self._resources.registry.adapters.get(account[0])
+        adapter = self._resources.registry.find(*account)
         batched = [row for row in due if isinstance(adapter, PollsMany) and row.state in REMOTE_LIVE]
         groups = [[row] for row in due if row not in batched] + ([batched] if batched else [])
         for group in groups:
@@ -123,7 +123,7 @@ class Watcher:
                     if rows[0].state == "outcome_unknown":
                         await self._look_up(rows[0])
                     else:
-                        await self._poll(rows)
+                        await self._poll(account, rows)
             except Exception as error:  # noqa: BLE001  # gone, hanging or faulty: a look that failed
                 _log(f"looking at {', '.join(row.id for row in rows)} failed", error)
                 for row in rows:
@@ -139,8 +139,8 @@ class Watcher:
             return False
         return True
 
-    async def _poll(self, rows: list[Row]) -> None:
-        adapter = self._resources.registry.remote(rows[0].adapter)
+    async def _poll(self, account: tuple[str, str], rows: list[Row]) -> None:
+        adapter = self._resources.registry.remote(*account)
         for row in rows:
             if row.stop_requested_at is not None and row.cancel_sent_at is None:
                 await self._cancel(adapter, row)
@@ -167,7 +167,7 @@ class Watcher:
     async def _look_up(self, row: Row) -> None:
         try:
             job = build_job(self._resources, row)
-            ticket = await look_up(self._resources.registry.remote(row.adapter), job, row)
+            ticket = await look_up(self._resources.registry.remote(row.adapter, row.account), job, row)
         except (OutcomeUnknown, Gone) as error:
             await self._write(row, self._put_off, row, error)
         else:

@@ -75,7 +75,7 @@ def resolve(resources: Resources, candidate: Candidate, request: VideoRequest) -
     Raises:
         Gone: it is not installed any more.  MissingPrice: it has no price any more.
     """
-    card, offer, preset = _find(resources, candidate.adapter, candidate.offer, candidate.preset)
+    card, offer, preset = _find(resources, candidate)
     pool = resources.settings.pools.get(offer.pool) if offer.pool else None
     price = price_terms(
         card,
@@ -97,16 +97,15 @@ def resolve(resources: Resources, candidate: Candidate, request: VideoRequest) -
     )
 
 
-def _find(
-    resources: Resources, adapter: str, offer_id: str, preset_name: str
-) -> tuple[ModelCard, Offer, Preset]:
-    found = resources.registry.catalog.offer(offer_id)
-    if adapter not in resources.registry.adapters or found is None:
-        raise Gone(f"offer {offer_id!r}")
+def _find(resources: Resources, way: Candidate | sa.Row[Any]) -> tuple[ModelCard, Offer, Preset]:
+    registry = resources.registry
+    found = registry.catalog.offer(way.offer)
+    if registry.find(way.adapter, way.account) is None or found is None:
+        raise Gone(f"offer {way.offer!r}")
     card, offer = found
-    preset = offer.preset(preset_name)
+    preset = offer.preset(way.preset)
     if preset is None:
-        raise Gone(f"preset {preset_name!r} of offer {offer_id!r}")
+        raise Gone(f"preset {way.preset!r} of offer {way.offer!r}")
     return card, offer, preset
 
 
@@ -116,7 +115,7 @@ def build_job(resources: Resources, row: sa.Row[Any]) -> Job:
     Raises:
         Gone: what was planned is not installed any more.  InputMissing: an input image is lost.
     """
-    _card, offer, preset = _find(resources, row.adapter, row.offer, row.preset)
+    _card, offer, preset = _find(resources, row)
     request = VideoRequest.model_validate(row.request)
     lost = next((image.key for image in request.images if not resources.store.exists(image.key)), None)
     if lost is not None:

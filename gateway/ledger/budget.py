@@ -42,6 +42,7 @@ _SPENT = (
         ledger_entries.c.account == "tenant",
         ledger_entries.c.created_at >= sa.bindparam("month"),
         videos.c.created_at >= sa.bindparam("month"),
+        videos.c.livemode,
     )
 )
 
@@ -55,7 +56,8 @@ def limits_of(connection: sa.Connection, tenant_id: str) -> Limits:
 def budget_left(connection: sa.Connection, tenant_id: str, at: datetime, *, lock: bool = False) -> int | None:
     """Micro-USD left this month: the budget less what is charged and held; None without a budget.
 
-    A video counts in the month of its accept: what is released later is not given to the next month.
+    A video counts in the month of its accept: what is released later is not given to the next month. What was
+    made in test mode does not count.
 
     With ``lock`` the tenant's row is locked until the transaction ends, so that two requests cannot both take
     the last of it; rows that refer to the tenant may be added all the while.

@@ -37,12 +37,15 @@ def usage(
     since: date,
     until: date,
     by: Sequence[Dimension] = ("model",),
+    livemode: bool = True,
 ) -> list[UsageRow]:
     """Usage of the UTC days from ``since`` to ``until``, both included, of one tenant or (None) of all.
 
+    Of what was made with keys for live mode, or of test mode alone.
+
     A video counts once, under its last attempt's adapter; the cost of its earlier attempts counts with it.
     """
-    rows = _per_video(tenant_id, since, until)
+    rows = _per_video(tenant_id, since, until, livemode)
     dimensions = [rows.c[name] for name in by]
     done = rows.c.status == "completed"
     ranked = sa.select(
@@ -92,7 +95,7 @@ def usage(
     ]
 
 
-def _per_video(tenant_id: str | None, since: date, until: date) -> sa.Subquery:
+def _per_video(tenant_id: str | None, since: date, until: date, livemode: bool) -> sa.Subquery:
     last = (
         sa.select(attempts.c.video_id, sa.func.max(attempts.c.number).label("number"))
         .group_by(attempts.c.video_id)
@@ -120,7 +123,7 @@ def _per_video(tenant_id: str | None, since: date, until: date) -> sa.Subquery:
         .join(last, last.c.video_id == videos.c.id)
         .join(attempts, (attempts.c.video_id == videos.c.id) & (attempts.c.number == last.c.number))
         .outerjoin(cost, cost.c.video_id == videos.c.id)
-        .where(videos.c.created_day >= since, videos.c.created_day <= until)
+        .where(videos.c.created_day >= since, videos.c.created_day <= until, videos.c.livemode.is_(livemode))
     )
     if tenant_id is not None:
         query = query.where(videos.c.tenant_id == tenant_id)

@@ -14,6 +14,7 @@ from gateway.media.errors import (
     store_errors,
 )
 from gateway.media.fetch import MAX_RESULT_BYTES, fetch_result
+from gateway.media.frames import end_frames
 from gateway.media.images import (
     MAX_IMAGE_BYTES,
     MAX_IMAGE_PIXELS,
@@ -47,6 +48,7 @@ __all__ = [
     "Stored",
     "check_image",
     "decode_data_url",
+    "end_frames",
     "fetch_result",
     "open_store",
     "probe",

@@ -1,4 +1,4 @@
-"""What has been made so far, what it cost and how long it took, added up from the ledger.
+"""What has been made so far, what it cost and how long it took, added up from the ledger; not in test mode.
 
 The ledger is append-only and its ids ascend with time. So what is older than ``SETTLED`` is counted once by
 each process, in slices, and kept; a scrape then reads the newest minutes only. Every process counts the same
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from gateway.db import Database, now
 from gateway.db.ids import first_id
-from gateway.db.tables import attempts, ledger_entries
+from gateway.db.tables import attempts, ledger_entries, videos
 
 SETTLED = timedelta(minutes=5)
 """Longer than any transaction, and than clocks differ: no entry with an older id will still appear."""
@@ -102,7 +102,8 @@ def _entries(
     query = (
         sa.select(*columns)
         .join_from(ledger_entries, attempts, attempts.c.id == ledger_entries.c.attempt_id)
-        .where(ledger_entries.c.id > after, ledger_entries.c.kind.in_(kinds))
+        .join(videos, videos.c.id == ledger_entries.c.video_id)
+        .where(ledger_entries.c.id > after, ledger_entries.c.kind.in_(kinds), videos.c.livemode)
     )
     return query if until is None else query.where(ledger_entries.c.id <= until)
 

@@ -42,7 +42,8 @@ class Facts:
     """Everything a plan depends on besides the request.
 
     ``unready`` is keyed by (offer id, preset), ``timings`` by (offer id, preset, size).
-    ``budget_left_micro_usd`` is None for a tenant without a budget.
+    ``budget_left_micro_usd`` is None for a tenant without a budget. With ``sandboxed`` the adapters are the
+    stand-ins of test mode.
     """
 
     today: date
@@ -57,3 +58,4 @@ class Facts:
     unready: Mapping[tuple[str, str], Unready] = field(default_factory=dict)
     timings: Mapping[tuple[str, str, str], Timing] = field(default_factory=dict)
     budget_left_micro_usd: int | None = None
+    sandboxed: bool = False

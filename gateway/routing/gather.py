@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from gateway.db.leases import slots_alive
 from gateway.db.tables import attempts
-from gateway.registry import Registry
+from gateway.registry import SANDBOX, Registry
 from gateway.routing.facts import AdapterFacts, Facts, PoolFacts, Timing
 from gateway.settings import Settings
-from gateway.spec import Adapter, LocalAdapter, Offer, RemoteAdapter, Unready
+from gateway.spec import Adapter, LocalAdapter, Offer, Unready
 
 RECENT = 500
 """How many of the newest finished attempts the timings are taken from."""
@@ -38,6 +38,9 @@ JobCounts = Mapping[tuple[str, str], int]
 
 SlotCounts = Mapping[str, int]
 """By pool."""
+
+Serving = Mapping[str, tuple[Adapter, str]]
+"""By name: the adapter that is asked, and the account it would use."""
 
 UnreadyWays = Mapping[tuple[str, str], Unready]
 Value = TypeVar("Value")
@@ -63,7 +66,7 @@ class TimingCache:
     def __init__(self) -> None:
         self._timings = _Kept[Timings](FRESH_S)
         self._jobs = _Kept[JobCounts](JOBS_FRESH_S)
-        self._unready = _Kept[UnreadyWays](READY_FRESH_S)
+        self._unready = {mode: _Kept[UnreadyWays](READY_FRESH_S) for mode in (True, False)}
         self._slots = _Kept[SlotCounts](FRESH_S)
 
     def timings(self, connection: sa.Connection) -> Timings:
@@ -80,9 +83,9 @@ class TimingCache:
             return {}
         return self._slots.get(lambda: slots_alive(connection))
 
-    def unready(self, registry: Registry) -> UnreadyWays:
-        """What could not run, at most ``READY_FRESH_S`` seconds ago."""
-        return self._unready.get(lambda: dict(_unready(registry)))
+    def unready(self, registry: Registry, serving: Serving, *, livemode: bool) -> UnreadyWays:
+        """What could not run in this mode, at most ``READY_FRESH_S`` seconds ago."""
+        return self._unready[livemode].get(lambda: dict(_unready(registry, serving)))
 
 
 def read_timings(connection: sa.Connection) -> Timings:
@@ -93,7 +96,10 @@ def read_timings(connection: sa.Connection) -> Timings:
             attempts.c.offer, attempts.c.preset, attempts.c.size, attempts.c.clip_ms, attempts.c.render_ms
         )
         .where(
-            attempts.c.state == "succeeded", attempts.c.render_ms.is_not(None), attempts.c.tuned.is_(False)
+            attempts.c.state == "succeeded",
+            attempts.c.render_ms.is_not(None),
+            attempts.c.tuned.is_(False),
+            attempts.c.account != SANDBOX,
         )
         .order_by(attempts.c.finished_at.desc())
         .limit(RECENT)
@@ -125,29 +131,46 @@ def gather(
     budget_left_micro_usd: int | None,
     today: date,
     timings: TimingCache,
+    livemode: bool = True,
 ) -> Facts:
-    """Collect the facts for one request of a tenant."""
+    """Collect the facts for one request of a tenant, made with a key for live or for test mode."""
     cards = registry.catalog.cards
+    serving = _serving(settings, registry, livemode=livemode)
     return Facts(
         today=today,
         cards=cards,
         aliases={alias: card.id for card in cards for alias in card.aliases},
-        adapters={name: _adapter_facts(adapter) for name, adapter in registry.adapters.items()},
+        adapters={name: _adapter_facts(adapter, account) for name, (adapter, account) in serving.items()},
         policy=registry.policies[settings.policy],
         policy_options=settings.policies.get(settings.policy, {}),
         tier=tier,
         tiers=settings.tiers,
         pools=_pools(timings.jobs(connection), timings.slots(connection), settings),
-        unready=timings.unready(registry),
+        unready=timings.unready(registry, serving, livemode=livemode),
         timings=timings.timings(connection),
         budget_left_micro_usd=budget_left_micro_usd,
+        sandboxed=not livemode or settings.sandbox_only,
     )
 
 
-def _adapter_facts(adapter: LocalAdapter | RemoteAdapter) -> AdapterFacts:
-    if isinstance(adapter, LocalAdapter):
-        return AdapterFacts(kind="local", account="local")
-    return AdapterFacts(kind="remote", account=adapter.accounts[0])
+def _serving(settings: Settings, registry: Registry, *, livemode: bool) -> Serving:
+    """Who serves: stand-ins in test mode, and in a gateway that knows no provider but the sandbox."""
+    stand_ins = {name: (adapter, SANDBOX) for name, adapter in registry.stand_ins.items()}
+    if not livemode:
+        return stand_ins
+    real: Serving = {
+        name: (adapter, "local" if isinstance(adapter, LocalAdapter) else next(iter(adapter.accounts), ""))
+        for name, adapter in registry.adapters.items()
+        if isinstance(adapter, LocalAdapter) or not settings.sandbox_only
+    }
+    return {**stand_ins, **real} if settings.sandbox_only else real
+
+
+def _adapter_facts(adapter: Adapter, account: str) -> AdapterFacts:
+    return AdapterFacts(
+        kind="local" if isinstance(adapter, LocalAdapter) else "remote",
+        account=account,
+    )
 
 
 def _pools(counts: JobCounts, alive: SlotCounts, settings: Settings) -> dict[str, PoolFacts]:
@@ -162,11 +185,11 @@ def _pools(counts: JobCounts, alive: SlotCounts, settings: Settings) -> dict[str
     }
 
 
-def _unready(registry: Registry) -> Sequence[tuple[tuple[str, str], Unready]]:
+def _unready(registry: Registry, serving: Serving) -> Sequence[tuple[tuple[str, str], Unready]]:
     found = []
     for card in registry.catalog.cards:
         for offer in card.offers:
-            adapter = registry.adapters.get(offer.adapter)
+            adapter, _ = serving.get(offer.adapter, (None, ""))
             for preset in offer.presets if adapter is not None else ():
                 reason = _ask(adapter, offer, preset.name) if adapter is not None else None
                 if reason is not None:

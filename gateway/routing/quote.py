@@ -58,7 +58,7 @@ def make_quote(
     """
     effort = _effort(request, facts, card, offer, preset, output)
     begun = None if request.continues is None else offer.preset(request.continues.done_preset)
-    if begun is not None:
+    if begun is not None and offer.pool is not None:  # a provider bills the final of its own draft in full
         effort = effort.after(_effort(request, facts, card, offer, begun, output))
     own_ms = effort.own_ms
     quote = Quote(

@@ -95,6 +95,8 @@ def _offer_alive(request: VideoRequest, card: ModelCard, offer: Offer, facts: Fa
 
 
 def _offer_adapter(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
+    if offer.adapter not in facts.adapters and facts.sandboxed:
+        raise Excluded("no_stand_in", f"the adapter {offer.adapter!r} has no stand-in for test mode")
     if offer.adapter not in facts.adapters:
         raise Excluded("no_adapter", f"no adapter named {offer.adapter!r} is installed")
 

@@ -65,7 +65,16 @@ from gateway.spec.errors import (
     UnexpectedReply,
     Unsupported,
 )
-from gateway.spec.hooks import Cards, Check, Command, PluginContext, Sandboxed, Screen, hookimpl
+from gateway.spec.hooks import (
+    Cards,
+    Check,
+    Command,
+    PluginContext,
+    Sandboxed,
+    Screen,
+    StandIn,
+    hookimpl,
+)
 from gateway.spec.job import (
     Asset,
     Failed,
@@ -151,6 +160,7 @@ __all__ = [
     "SizeBounds",
     "Snapshot",
     "Source",
+    "StandIn",
     "Stopped",
     "StreamsContent",
     "SubmitPolicy",

@@ -41,7 +41,7 @@ class Cards(Value):
 class Sandboxed(Protocol):
     """An adapter's stand-in for test mode. One with a server is a :class:`gateway.kit.sandbox.FakeProvider`.
 
-    A local adapter brings one without: its settings then name weights that cost next to nothing to run.
+    A local adapter brings a :class:`StandIn`: its settings name weights that cost next to nothing to run.
     """
 
     @property
@@ -52,6 +52,18 @@ class Sandboxed(Protocol):
     def settings(self, url: str) -> Mapping[str, Any]:
         """The adapter's settings section for test mode; ``url`` is where its fake provider is served."""
         ...
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A stand-in that needs no server: the adapter itself, with this section."""
+
+    name: str
+    section: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self, url: str) -> Mapping[str, Any]:
+        """The section."""
+        return self.section
 
 
 @dataclass(frozen=True, kw_only=True)

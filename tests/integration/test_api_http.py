@@ -15,6 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from gateway.db.keys import create_key
 from gateway.media import StoreFull
 
 SMALL = {"model": "echo", "seconds": "1", "size": "64x36"}
@@ -360,3 +361,13 @@ def test_nothing_of_a_key_is_told_or_logged(
     assert wrong.status_code == 401
     assert "canary" not in wrong.text + caplog.text
     assert server.key.secret not in caplog.text
+
+
+def test_a_key_for_test_mode_needs_a_sandbox(server: Any) -> None:
+    with server.runtime.db.write() as connection:
+        key = create_key(connection, server.runtime.pepper, server.key.tenant_id, name="t", livemode=False)
+    with server.client(key) as client:
+        for path in ("/v1/videos", "/v1/videos/plan"):
+            refused = client.post(path, json={"prompt": "a cat"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "sandbox_off")
+            assert "serve --sandbox" in refused.json()["error"]["message"]

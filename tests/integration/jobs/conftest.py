@@ -35,7 +35,7 @@ class World:
 
     def video(self, video_id: str) -> VideoRecord:
         with self.runtime.db.read() as connection:
-            return get_video(connection, self.caller.tenant_id, video_id)
+            return get_video(connection, self.caller, video_id)
 
     def attempt(self, video_id: str, number: int = 1) -> sa.Row[Any]:
         query = sa.select(attempts).where(attempts.c.video_id == video_id, attempts.c.number == number)

@@ -144,7 +144,7 @@ def test_progress_is_recorded_while_it_renders(world: World, monkeypatch: pytest
 def job_video(world: World) -> str:
     """The id of the only video there is."""
     with world.runtime.db.read() as connection:
-        page, _ = list_videos(connection, world.caller.tenant_id, after=None, limit=1, ascending=True)
+        page, _ = list_videos(connection, world.caller, after=None, limit=1, ascending=True)
     return page[0].id
 
 
@@ -188,7 +188,7 @@ def test_a_worker_that_is_told_to_end_hands_its_job_back(
 def test_a_worker_taken_for_dead_cannot_write_over_its_successor(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = world.runtime.registry.local("echo").render
+    original = world.runtime.registry.local("echo", "local").render
 
     def overtaken(job: Job, device: Device, control: Control) -> Asset:
         asset = original(job, device, control)

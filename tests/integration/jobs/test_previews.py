@@ -48,7 +48,7 @@ def _previews(world: World, video_id: str) -> list[Event]:
 
 def _render_as(world: World, video_id: str, body: Callable[[Control], object]) -> None:
     """Render with this before the adapter's own work; what it finds wrong is no failure of the render."""
-    adapter = world.runtime.registry.local("echo")
+    adapter = world.runtime.registry.local("echo", "local")
     own = adapter.render
     wrong: list[AssertionError] = []
 

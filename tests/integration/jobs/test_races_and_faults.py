@@ -473,6 +473,7 @@ def test_what_cannot_be_played_is_settled_at_once(world: World, monkeypatch: pyt
     video_id, attempt = _submitted(world)
     observe(world.runtime, attempt.id, Succeeded())
     monkeypatch.setattr(world.runtime.registry.adapters["echo_remote"], "content", junk)
+    world.update(attempt.id, tries=2)
     settle(world.runtime, attempt.id)
     assert world.video(video_id).error_code == "broken_result"
     assert world.attempt(video_id).next_poll_at is None

@@ -346,12 +346,36 @@ def test_what_cannot_be_played_is_not_charged(world: World, monkeypatch: pytest.
     submit(world.runtime, attempt.id)
     observe(world.runtime, attempt.id, Succeeded())
     monkeypatch.setattr(world.runtime.registry.adapters["echo_remote"], "content", junk)
-    settle(world.runtime, attempt.id)
+    for tries in (0, 1, 2):
+        assert world.video(video_id).status == "in_progress", "it may have been broken on its way"
+        world.update(attempt.id, tries=tries)
+        settle(world.runtime, attempt.id)
     settle(world.runtime, attempt.id)
     video = world.video(video_id)
     assert (video.status, video.error_code, video.charge_micro_usd) == ("failed", "broken_result", 0)
     assert world.money(video_id)["actual"] == 20_000, "the provider bills it all the same"
     assert world.problems() == []
+
+
+def test_what_was_broken_on_its_way_is_fetched_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = world.runtime.registry.adapters["echo_remote"]
+    whole, fetched = adapter.content, []  # type: ignore[union-attr]  # it streams
+
+    async def cut_at_first(ticket: Ticket) -> Any:
+        data = b"".join([chunk async for chunk in whole(ticket)])
+        fetched.append(len(data))
+        yield data if len(fetched) > 1 else data[:1000]
+
+    video_id = world.accept(**_at_once())
+    attempt = world.attempt(video_id)
+    submit(world.runtime, attempt.id)
+    observe(world.runtime, attempt.id, Succeeded())
+    monkeypatch.setattr(adapter, "content", cut_at_first)
+    settle(world.runtime, attempt.id)
+    world.update(attempt.id, tries=1)
+    settle(world.runtime, attempt.id)
+    assert (world.video(video_id).status, len(fetched)) == ("completed", 2)
+    assert world.money(video_id)["charge"] == 20_000
 
 
 def test_one_account_may_be_many_rows(make_world: Callable[..., World]) -> None:

@@ -40,7 +40,7 @@ def test_one_trace_from_the_request_to_the_providers_work(world: World, spans: I
     attempt = world.attempt(video_id)
     submit(world.runtime, attempt.id)
     ticket = Ticket.model_validate(world.attempt(video_id).ticket)
-    adapter = world.runtime.registry.remote(attempt.adapter)
+    adapter = world.runtime.registry.remote(attempt.adapter, attempt.account)
     seen = world.runtime.io.run(adapter.poll(ticket))
     assert isinstance(seen, Succeeded)
     observe(world.runtime, attempt.id, seen)

@@ -47,6 +47,10 @@ def record(**changes: Any) -> VideoRecord:
         "parked": False,
         "remixed_from": None,
         "continued_from": None,
+        "livemode": True,
+        "finalized_from": None,
+        "continuity": None,
+        "lineage_id": "video_1",
         "continuable": False,
         "error_code": None,
         "error_message": None,
@@ -88,6 +92,8 @@ def test_the_fields_are_openais_and_what_was_continued() -> None:
         "size": "320x180",
         "remixed_from_video_id": None,
         "continued_from_video_id": None,
+        "finalized_from_video_id": None,
+        "livemode": True,
         "error": None,
     }
     assert gateway["queue_place"] == 2
@@ -106,6 +112,9 @@ def test_lineage_and_whether_it_can_be_continued_are_told() -> None:
     video = video_object(record(remixed_from="video_0", continued_from="video_9", continuable=True))
     assert (video["remixed_from_video_id"], video["continued_from_video_id"]) == ("video_0", "video_9")
     assert video["gateway"]["continuable"] is True
+    final = video_object(record(finalized_from="video_0", continuity="first_frame", lineage_id="video_0"))
+    assert final["finalized_from_video_id"] == "video_0"
+    assert (final["gateway"]["continuity"], final["gateway"]["lineage_id"]) == ("first_frame", "video_0")
 
 
 def test_a_failure_is_told_with_its_attempts() -> None:

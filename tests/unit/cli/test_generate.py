@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gateway.cli import generate
+from gateway.cli import _deliver
 from gateway.cli._follow import details, stage
 
 VIDEO_ID = "video_01m7wdgk45e3frkwy2tjesdw58"
@@ -229,8 +229,8 @@ def test_ctrl_c_cancels_if_that_is_the_answer(made: Any, script: Script, monkeyp
             raise KeyboardInterrupt
         return state
 
-    monkeypatch.setattr(generate, "follow", follow)
-    monkeypatch.setattr(generate, "_answer", lambda screen: "cancel")
+    monkeypatch.setattr(_deliver, "follow", follow)
+    monkeypatch.setattr(_deliver, "_answer", lambda screen: "cancel")
     assert made("a cat").code == 1
     assert script.sent[-1][:2] == ("POST", f"/v1/videos/{VIDEO_ID}/cancel")
 

@@ -47,11 +47,11 @@ def _completed(runtime: Runtime) -> str:
 
     def terminal() -> bool:
         with runtime.db.read() as connection:
-            return get_video(connection, tenant, video_id).terminal
+            return get_video(connection, caller, video_id).terminal
 
     until(terminal)
     with runtime.db.read() as connection:
-        video = get_video(connection, tenant, video_id)
+        video = get_video(connection, caller, video_id)
         assert (video.status, video.progress, video.error_message) == ("completed", 100, None)
         assert get_artefact(connection, video_id, "video") is not None
         assert verify_ledger(connection) == []

@@ -139,7 +139,7 @@ def test_a_sound_plugin_brings_all_that_its_hooks_return(load: Load) -> None:
     (about,) = found.plugins
     assert (about.name, about.distribution, about.version) == ("all", "reelgate-all", "1.2")
     assert (about.adapters, about.policies, about.problem) == (("a",), ("alphabetical",), "")
-    assert found.local("a").name == "a"
+    assert found.local("a", "local").name == "a"
     assert list(found.policies) == ["alphabetical"]
     assert [card.id for card in found.catalog.cards] == ["m"]
     brought = (found.commands[0].name, found.checks[0].name, found.screens[0].name)

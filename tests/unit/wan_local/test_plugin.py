@@ -54,7 +54,7 @@ print(sorted({name.split(".")[0] for name in sys.modules} & heavy))
 def test_the_registry_finds_everything_by_entry_point(tmp_path: Path) -> None:
     registry = load_registry(PluginContext(settings={}, data_dir=tmp_path), enabled=("wan_local",))
     assert [(plugin.name, plugin.problem) for plugin in registry.plugins] == [("wan_local", "")]
-    assert isinstance(registry.local("wan_local"), WanLocal)
+    assert isinstance(registry.local("wan_local", "local"), WanLocal)
     assert {card.id for card in registry.catalog.cards} == {*VARIANTS, *TINY_VARIANTS}
     assert [command.name for command in registry.commands] == ["wan"]
     assert registry.checks
