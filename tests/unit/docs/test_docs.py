@@ -13,6 +13,8 @@ import typer.main
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 
+from adapters.dashscope_wan._adapter import StudioAccount, StudioSettings
+from adapters.dashscope_wan._order import StudioOptions
 from adapters.echo._local import LocalOptions
 from adapters.echo._remote import RemoteSettings
 from adapters.kling._settings import AccountSettings, KlingOptions, KlingSettings
@@ -77,6 +79,8 @@ def test_every_setting_is_in_the_settings_page() -> None:
     for section in (WanSettings, LocalOptions, RemoteSettings, CallerOptions):
         assert not page.lacks({*section.model_fields})
     for section in (KlingSettings, AccountSettings, KlingOptions):
+        assert not page.lacks({*section.model_fields})
+    for section in (StudioSettings, StudioAccount, StudioOptions):
         assert not page.lacks({*section.model_fields})
     assert not page.lacks({*get_args(RealModel)})
 
