@@ -33,7 +33,7 @@ MODELS = {
     "wan-2.6": "dashscope_wan",
     "gemini-omni-1.1": "gemini_omni",
 }
-TODAY = date(2026, 11, 20)
+TODAY = date(2026, 11, 26)
 
 
 def offers(catalog: Catalog) -> Iterator[tuple[ModelCard, Offer]]:
