@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import pytest
 from typing_extensions import override
@@ -22,7 +22,7 @@ def build(context: PluginContext) -> RemoteAdapter:
 
 class TestSeedance(RemoteAdapterContract):
     canary = "ark-sandbox-key-2f41c9d07be3"
-    shape = {"size": "736x544", "seconds": "2", "fps": 24}
+    shape: ClassVar[dict[str, Any]] = {"size": "736x544", "seconds": "2", "fps": 24}
 
     @override
     @pytest.fixture

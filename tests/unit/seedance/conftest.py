@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import pytest
+import pytest_asyncio
 from PIL import Image
 
-from adapters.seedance import register_adapters
+from adapters.seedance import register_adapters, register_sandbox
 from adapters.seedance._adapter import Seedance
 from gateway.kit.cards import load_cards
+from gateway.kit.sandbox import FakeProvider
 from gateway.kit.testing import make_job
+from gateway.sandbox.testing import SandboxWorld
 from gateway.spec import Cards, Continues, InputImage, Job, Offer, PluginContext
 
 KEY = "ark-canary-77aa01"
@@ -27,9 +31,9 @@ ACCOUNTS: dict[str, Any] = {
 
 
 class Builds(Protocol):
-    """Makes a job for ``seedance/<offer>/<region>``; ``images`` are roles, all of one small picture."""
+    """Makes a job for the offer ``seedance/<name>``; ``images`` are roles, all of one small picture."""
 
-    def __call__(self, offer: str, **given: Any) -> Job: ...
+    def __call__(self, name: str, **given: Any) -> Job: ...
 
 
 @pytest.fixture(scope="session")
@@ -85,10 +89,8 @@ def continues() -> Continues:
 @pytest.fixture(scope="session")
 def adapter_with() -> Callable[..., Seedance]:
     def build(**settings: Any) -> Seedance:
-        context = PluginContext(settings={"seedance": {"accounts": ACCOUNTS, **settings}}, data_dir=None)  # type: ignore[arg-type]  # not used
-        (made,) = register_adapters(context)
-        assert isinstance(made, Seedance)
-        return made
+        section = {"accounts": ACCOUNTS, **settings}
+        return built(PluginContext(settings={"seedance": section}, data_dir=Path()))
 
     return build
 
@@ -99,6 +101,31 @@ def adapter(adapter_with: Callable[..., Seedance]) -> Iterator[Seedance]:
     made = adapter_with()
     yield made
     asyncio.run(made.aclose())
+
+
+def built(context: PluginContext) -> Seedance:
+    (made,) = register_adapters(context)
+    assert isinstance(made, Seedance)
+    return made
+
+
+def fake_ark() -> SandboxWorld:
+    """The fake Ark; jobs are finished by the next look."""
+    return SandboxWorld(cast(FakeProvider, register_sandbox()[0]), built)
+
+
+@pytest.fixture
+def world() -> Iterator[SandboxWorld]:
+    with fake_ark() as world:
+        yield world
+
+
+@pytest_asyncio.fixture
+async def ark(world: SandboxWorld) -> AsyncIterator[Seedance]:
+    """An adapter that speaks to the fake."""
+    made = cast(Seedance, world.adapter())
+    yield made
+    await made.aclose()
 
 
 def _image(role: Any, picture: bytes) -> InputImage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 import respx
 
 from adapters.seedance._adapter import Seedance
+from adapters.seedance._settings import Account, SeedanceOptions, SeedanceSettings
 from gateway.spec import (
     BadRequest,
     Cards,
@@ -622,3 +624,10 @@ def test_limits_are_the_operators_to_set(adapter_with: Callable[..., Seedance]) 
     assert made.limits("big").model_dump() == {"concurrent": 10, "submits_per_s": 5.0}
     assert made.limits("default").concurrent is None
     assert KEY not in repr(made._settings)
+
+
+def test_every_setting_and_option_is_in_the_settings_page() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    section = text.partition("### seedance\n")[2].partition("\n### ")[0]
+    for model in (Account, SeedanceSettings, SeedanceOptions):
+        assert not [name for name in model.model_fields if f"`{name}`" not in section]
