@@ -60,9 +60,6 @@ _OPEN_HEADERS = frozenset(
     {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
 )
 
-_SAID = 300
-"""Characters of a provider's own message that are passed on."""
-
 _WHAT: Mapping[type[ProviderError], str] = {
     ContentBlocked: "refused the content",
     Unsupported: "cannot do what was asked",
@@ -179,7 +176,7 @@ def refusal(
     )
     if kind is OutcomeUnknown:
         return _lost(provider, operator, creating)
-    words = f" It said: {' '.join(said.split())[:_SAID]}" if said else ""
+    words = f" It said: {excerpt(said, _secrets(response.request))}" if said else ""
     text = f"{provider} {_WHAT.get(kind, 'refused the request')}; {_unharmed(creating)}.{words}"
     if kind is RateLimited:
         wait = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
@@ -259,9 +256,13 @@ def _excerpt(response: Response) -> str:
         text = response.text
     except httpx.ResponseNotRead:
         return "(not read)"
-    request = response.request
-    secrets = [value for name, value in request.headers.items() if name not in _OPEN_HEADERS]
-    return excerpt(text, secrets + [value for _, value in request.url.params.multi_items()])
+    return excerpt(text, _secrets(response.request))
+
+
+def _secrets(request: httpx.Request) -> list[str]:
+    """What a request said in confidence."""
+    headers = [value for name, value in request.headers.items() if name not in _OPEN_HEADERS]
+    return headers + [value for _, value in request.url.params.multi_items()]
 
 
 async def download(

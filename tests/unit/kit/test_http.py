@@ -133,6 +133,19 @@ async def test_the_providers_words_reach_the_operator_and_no_secret_does() -> No
     assert "is bad" not in refused.value.caller_detail
 
 
+async def test_the_providers_words_reach_the_caller_without_the_key() -> None:
+    def echoing(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(400, json={"said": f"not with {request.headers['authorization']},  see manual"})
+
+    def words(response: httpx.Response) -> tuple[type[ProviderError], str]:
+        return BadRequest, response.json()["said"]
+
+    async with talking_to(echoing) as http:
+        with pytest.raises(BadRequest) as caught, translating("Comet", creating=True, classify=words):
+            json_object(await http.post("/jobs", json={}))
+    assert caught.value.caller_detail.endswith("It said: not with *** ***, see manual")
+
+
 async def test_a_real_client_reports_a_closed_port_as_not_sent(unused_tcp_port: int) -> None:
     async with client(base_url=f"http://127.0.0.1:{unused_tcp_port}") as http:
         with pytest.raises(Unavailable, match="nothing was created"), translating("Comet", creating=True):
