@@ -6,7 +6,7 @@ from adapters.openai_videos._adapter import OpenAIVideos
 from adapters.openai_videos._settings import OpenAIVideosSettings
 from gateway.kit.cards import load_cards
 from gateway.kit.options import read_settings
-from gateway.spec import Adapter, Cards, PluginContext, hookimpl
+from gateway.spec import Adapter, Cards, PluginContext, Sandboxed, hookimpl
 
 
 @hookimpl
@@ -19,3 +19,13 @@ def register_adapters(context: PluginContext) -> list[Adapter]:
 def register_cards() -> list[Cards]:
     """Sora 2 and Sora 2 Pro, at OpenAI and at Azure."""
     return [load_cards(__name__)]
+
+
+@hookimpl
+def register_sandbox() -> list[Sandboxed]:
+    """OpenAI's and Azure's doubles for test mode."""
+    from adapters.openai_videos._sandbox import (
+        OpenAIVideosSandbox,
+    )  # starlette and Pillow: for test mode alone
+
+    return [OpenAIVideosSandbox()]
