@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from gateway.kit.testing import decode
-from gateway.kit.video import write_mp4
+from gateway.kit.video import SOUND_RATE, write_mp4
 
 
 def frames(count: int, width: int = 64, height: int = 48) -> Iterator[npt.NDArray[np.uint8]]:
@@ -104,3 +104,29 @@ def test_a_render_that_breaks_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="the model broke"):
         write_mp4(tmp_path / "clip.mp4", broken(), fps=8)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sound_lies_beside_the_picture(tmp_path: Path) -> None:
+    tone = np.sin(np.arange(SOUND_RATE * 2) / 20).astype(np.float32)
+    write_mp4(tmp_path / "clip.mp4", frames(25), fps=24, sound=tone)
+    seen = decode(tmp_path / "clip.mp4")
+    assert (seen.frames, seen.has_audio) == (25, True)
+    with av.open(str(tmp_path / "clip.mp4"), "r") as container:
+        heard = np.concatenate([part.to_ndarray()[0] for part in container.decode(audio=0)])
+    assert len(heard) == pytest.approx(SOUND_RATE * 25 / 24, abs=2048)
+    assert np.sqrt(np.mean(heard**2)) == pytest.approx(np.sqrt(0.5), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "sound", [np.zeros((1, 9), np.float32), np.zeros(9, np.int16)], ids=["two axes", "integers"]
+)
+def test_sound_of_another_kind_is_refused(tmp_path: Path, sound: npt.NDArray[np.float32]) -> None:
+    with pytest.raises(ValueError, match="sound must be"):
+        write_mp4(tmp_path / "clip.mp4", frames(2), fps=8, sound=sound)
+    assert not (tmp_path / "clip.mp4").exists()
+
+
+def test_quick_shows_the_same(tmp_path: Path) -> None:
+    write_mp4(tmp_path / "clip.mp4", frames(9), fps=8, quick=True)
+    seen = decode(tmp_path / "clip.mp4")
+    assert (seen.width, seen.height, seen.frames, seen.pix_fmt) == (64, 48, 9, "yuv420p")
