@@ -6,9 +6,9 @@ import asyncio
 import base64
 import binascii
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote, urlsplit
@@ -21,7 +21,6 @@ from adapters.gemini_omni._wire import (
     ImagePart,
     Interaction,
     Order,
-    Part,
     ResponseFormat,
     Task,
     TextPart,
@@ -111,9 +110,7 @@ class GeminiOmni(RemoteAdapter):
 
     name: ClassVar[str] = "gemini_omni"
 
-    def __init__(
-        self, settings: GeminiOmniSettings, *, now: Callable[[], datetime] = partial(datetime.now, UTC)
-    ) -> None:
+    def __init__(self, settings: GeminiOmniSettings, *, now: Callable[[], float] = time.time) -> None:
         self._services = {name: _service(account) for name, account in settings.accounts.items()}
         self._now = now
         self.accounts = tuple(self._services) or ("default",)

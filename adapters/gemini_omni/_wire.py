@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, WrapValidator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WrapValidator
 
 from gateway.kit.http import Response, Verdict
 from gateway.spec import (
@@ -148,7 +147,7 @@ class Interaction(BaseModel):
 
     id: Text = None
     status: Text = None
-    updated: Annotated[datetime | None, WrapValidator(_if_sound)] = None
+    updated: Annotated[AwareDatetime | None, WrapValidator(_if_sound)] = None
     steps: Annotated[list[Step] | None, WrapValidator(_if_sound)] = None
     errors: Annotated[list[Trouble] | None, WrapValidator(_if_sound)] = None
     usage: Annotated[TokenUsage | None, WrapValidator(_if_sound)] = None
@@ -233,16 +232,13 @@ def retry_delay(response: Response) -> float | None:
     return None
 
 
-_OUTPUT_LATE = timedelta(minutes=2)
-"""For how long a completed interaction is waited on that has no output yet, which has been seen."""
+_OUTPUT_LATE_S = 120
+"""For how long a completed interaction is looked at again that has no output yet, which has been seen."""
 
 
-def is_late(interaction: Interaction, now: datetime) -> bool:
-    """True while the output of a completed interaction may still turn up."""
-    if interaction.updated is None:
-        return False
-    updated = interaction.updated if interaction.updated.tzinfo else interaction.updated.replace(tzinfo=UTC)
-    return now - updated < _OUTPUT_LATE
+def is_late(interaction: Interaction, now: float) -> bool:
+    """True while the output of a completed interaction may still turn up; ``now`` in seconds since 1970."""
+    return interaction.updated is not None and now - interaction.updated.timestamp() < _OUTPUT_LATE_S
 
 
 def without_video(interaction: Interaction) -> Failed:
