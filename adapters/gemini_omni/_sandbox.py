@@ -84,12 +84,12 @@ class _Image(_Strict):
     mime_type: Literal["image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"]
 
 
-_Part = Annotated[_Text | _Image, Field(discriminator="type")]
-
-
 class _UserInput(_Strict):
     type: Literal["user_input"]
-    content: list[_Part]
+    content: list[Annotated[_Text | _Image, Field(discriminator="type")]]
+
+
+_Input = Annotated[_Text | _Image | _UserInput, Field(discriminator="type")]
 
 
 class _VideoConfig(_Strict):
@@ -110,7 +110,7 @@ class _Format(_Strict):
 
 class _Create(_Strict):
     model: str
-    input: str | list[_Part] | list[_UserInput]
+    input: str | list[_Input]
     response_format: _Format
     generation_config: _GenerationConfig = _GenerationConfig()
     background: bool = False
@@ -310,7 +310,7 @@ def _validated(body: bytes) -> _Create:
     try:
         return _Create.model_validate(json.loads(body))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)[0]
+        found = error.errors(include_url=False, include_input=False)[-1]  # of the form that came nearest
         where = ".".join(str(step) for step in found["loc"])
         raise _Wrong(400, f"Invalid value at '{where}': {found['msg']}.") from None
     except ValueError:
