@@ -129,6 +129,7 @@ def build_job(resources: Resources, row: sa.Row[Any]) -> Job:
         account=row.account,
         read_image=lambda image: resources.store.read(image.key),
         read_checkpoint=partial(_read_checkpoint, resources.store, request.continues),
+        planned_at=row.created_at,
     )
 
 

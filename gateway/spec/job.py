@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,7 +32,8 @@ class Job:
     ``tag`` names this attempt and no other: hand it to the provider where it takes a client's own id.
     ``read_image`` returns the bytes of one of the request's images. ``read_checkpoint`` returns the state to
     go on from (``request.continues``); None if there is none, or it is gone. ``callback_url`` is this
-    attempt's own address for a provider that calls back, or None where none can be reached.
+    attempt's own address for a provider that calls back, or None where none can be reached. ``planned_at``:
+    no job that a provider made before is this attempt's; None where that is not known.
     """
 
     request: VideoRequest
@@ -43,6 +45,7 @@ class Job:
     read_image: Callable[[InputImage], bytes]
     read_checkpoint: Callable[[], bytes | None] = lambda: None
     callback_url: str | None = None
+    planned_at: datetime | None = None
 
     def options(self) -> dict[str, Any]:
         """The caller's options for this job's adapter."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def make_job(
         tag=tag or f"att_{uuid4().hex}",
         account=account,
         read_image=lambda wanted: {wanted.key: first_frame or b""}[image.key if image else ""],
+        planned_at=datetime.now(UTC),
     )
 
 

@@ -37,6 +37,7 @@ MODELS = {
     "wan-2.2-t2v-plus": "dashscope_wan",
     "wan-2.6": "dashscope_wan",
     "gemini-omni-1.1": "gemini_omni",
+    "gemini-omni-1.2": "gemini_omni",
 }
 TODAY = date(2026, 11, 26)
 
