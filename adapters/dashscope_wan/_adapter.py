@@ -150,13 +150,7 @@ class DashscopeWan(RemoteAdapter):
                 " spoken to: size, image, frames, ratio or media",
             )
         if not self._accounts_in(offer.region):
-            where = f" in {offer.region}" if offer.region else ""
-            return Unready(
-                code="no_credentials",
-                detail=f"no account{where}: set accounts.default.api_key and accounts.default.region in the"
-                " section dashscope_wan, or REELGATE_PLUGINS__DASHSCOPE_WAN__ACCOUNTS__DEFAULT__API_KEY and"
-                " …__REGION",
-            )
+            return self._no_account(offer)
         if params.body == "media" and not self._settings.inline_media:
             return Unready(
                 code="switched_off",
@@ -258,6 +252,16 @@ class DashscopeWan(RemoteAdapter):
         raise OutcomeUnknown(
             f"{PROVIDER} has too many tasks to look through for this one.",
             operator_detail=f"More than {_PAGE * _MOST_PAGES} tasks of {job.offer.upstream} since {job.tag}.",
+        )
+
+    def _no_account(self, offer: Offer) -> Unready:
+        region = offer.region or "singapore"
+        name = region if self._settings.accounts else "default"
+        return Unready(
+            code="no_credentials",
+            detail=f"no account in {region}: set accounts.{name}.api_key in the section {self.name}, or"
+            f" REELGATE_PLUGINS__{self.name.upper()}__ACCOUNTS__{name.upper()}__API_KEY,"
+            f" and its region to {region}",
         )
 
     def _accounts_in(self, region: str | None) -> Sequence[str]:

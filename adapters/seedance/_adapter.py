@@ -84,8 +84,11 @@ class Seedance(RemoteAdapter):
     @override
     def unready(self, offer: Offer, preset: str) -> Unready | None:
         if not self._accounts_for(offer):
-            region = f" with region: {offer.region}" if offer.region else ""
-            detail = f"Set accounts.default.api_key{region} in the section seedance, or {_ENV}."
+            where = f" in {offer.region}" if offer.region else ""
+            detail = (
+                f"No account{where}: set accounts.default.api_key and its region in the section seedance,"
+                f" or {_ENV} and …__REGION."
+            )
             return Unready(code="no_credentials", detail=detail)
         found = offer.preset(preset)
         unconfirmed = found is not None and PresetParams.model_validate(found.params).unconfirmed

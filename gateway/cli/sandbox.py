@@ -142,7 +142,7 @@ def _told(sandbox: Sandbox) -> str:
             f"The sandbox answers at {sandbox.url}",
             "",
             *(
-                f"  {name:{width}}  {sandbox.url}/{name}  {', '.join(_secrets(section))}"
+                f"  {name:{width}}  {sandbox.url}/{name}  {', '.join(_names(section))}"
                 for name, section in sandbox.settings().items()
             ),
             "",
@@ -155,12 +155,12 @@ def _told(sandbox: Sandbox) -> str:
     )
 
 
-def _secrets(section: Mapping[str, Any], prefix: str = "") -> Sequence[str]:
+def _names(section: Mapping[str, Any], prefix: str = "") -> Sequence[str]:
     """The dotted names of a section's settings, but for addresses."""
     names: list[str] = []
     for name, value in section.items():
         if isinstance(value, Mapping):
-            names += _secrets(value, f"{prefix}{name}.")
+            names += _names(value, f"{prefix}{name}.")
         elif not name.endswith("url"):
             names.append(prefix + name)
     return names

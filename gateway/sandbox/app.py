@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from gateway.sandbox.callbacks import Callbacks
 from gateway.sandbox.clips import ClipShelf
 from gateway.sandbox.desk import Pace, ProviderDesk, Shared
 from gateway.sandbox.disturbing import Disturbing
-from gateway.sandbox.faults import Fault, Order, Orders
+from gateway.sandbox.faults import KINDS, Fault, Order, Orders
 from gateway.sandbox.files import FileStore
 from gateway.sandbox.records import BillLine, Held, Records
 
@@ -110,6 +111,7 @@ class Sandbox:
                 Route("/sandbox/settings", self._settings),
                 Route("/sandbox/bill", self._bill),
                 Route("/sandbox/jobs", self._jobs),
+                Route("/sandbox/faults", self._faults),
                 Route("/sandbox/orders", self._orders, methods=["GET", "POST", "DELETE"]),
                 *(
                     Mount(f"/{fake.name}", Disturbing(fake, fake.routes(desk), self.shared.orders))
@@ -148,6 +150,9 @@ class Sandbox:
     async def _jobs(self, _request: Request) -> Response:
         now = self.shared.now()
         return JSONResponse({"jobs": [_job_body(held, now) for held in self._records.all()]})
+
+    async def _faults(self, _request: Request) -> Response:
+        return JSONResponse({"faults": {name: asdict(kind) for name, kind in KINDS.items()}})
 
     async def _orders(self, request: Request) -> Response:
         standing = self.shared.orders.standing

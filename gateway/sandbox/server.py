@@ -82,7 +82,8 @@ class InThread:
             RuntimeError: the server did not start.
         """
         self._thread.start()
-        if not self._started.wait(30):
+        self._started.wait()
+        if not self._server.started:
             raise RuntimeError("the sandbox did not start")
         return self
 
@@ -93,7 +94,10 @@ class InThread:
         self._listening.close()
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._listening])
+        try:
+            self._server.run(sockets=[self._listening])
+        finally:
+            self._started.set()
 
     def __enter__(self) -> Self:
         return self.start()

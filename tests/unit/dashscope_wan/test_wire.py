@@ -296,6 +296,7 @@ def test_readiness() -> None:
     elsewhere = one.unready(beijing, "standard")
     assert elsewhere is not None
     assert "no account in beijing" in elsewhere.detail
+    assert "ACCOUNTS__BEIJING__API_KEY" in elsewhere.detail  # the default is another region's
     switched = one.unready(pictured, "standard")
     assert switched is not None
     assert (switched.code, "inline_media" in switched.detail) == ("switched_off", True)
