@@ -100,7 +100,11 @@ class Callbacks:
             self._records.called_back(held)  # at most once, like a provider that never looks back
         fake, desk = self._callers[held.provider]
         held.claim = None
-        call = fake.callback(desk, held.job)
+        try:
+            call = fake.callback(desk, held.job)
+        except Exception:
+            log.exception("%s has no callback about %s", held.provider, held.job.id)
+            return
         if call is None:
             return
         if due.what == "forged":

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from gateway.kit.sandbox import Clip, FakeJob, State
 from gateway.sandbox.faults import Fault, Strikes
 
 Fate = Literal["succeeded", "failed", "content_refused"]
 """What becomes of a job that nobody cancels."""
+
+_LOCK_TRIES = 30
+_LOCK_WAIT_S = 0.1
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -84,7 +89,13 @@ class Records:
     """One file. It survives the sandbox; one sandbox at a time writes it."""
 
     def __init__(self, path: Path) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            OSError: another sandbox works on it.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._mine = _locked(path)
         self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._lock = threading.Lock()
         # a kill loses nothing; only the machine's own end could
@@ -164,6 +175,7 @@ class Records:
     def close(self) -> None:
         """Close the file."""
         self._sql.close()
+        self._mine.close()
 
     def _remember(self, held: Held) -> None:
         self._all[held.provider, held.job.id] = held
@@ -237,6 +249,20 @@ def _clip_text(clip: Clip) -> str:
 def _clip(text: str) -> Clip:
     width, height, seconds, fps, audio = json.loads(text)
     return Clip(width=width, height=height, seconds=Decimal(seconds), fps=fps, audio=audio)
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The lock beside the file, held until it is closed or the process ends; a dying holder is waited for."""
+    file = path.with_suffix(".lock").open("ab")
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_WAIT_S)
+        else:
+            return file
+    file.close()
+    raise OSError(f"Another sandbox works on {path}")
 
 
 @contextmanager
