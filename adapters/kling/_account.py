@@ -60,7 +60,7 @@ class Account:
         if verdict is None:
             raise UnexpectedReply(
                 "Kling refused the call in a way that its API does not document.",
-                operator_detail=f"Kling: HTTP 200 with code {code!r} to {method} {path}",
+                operator_detail=f"Kling: HTTP {response.status_code} with code {code!r} to {method} {path}",
             )
         raise refusal("Kling", response, verdict, creating=creating)
 

@@ -69,7 +69,8 @@ class Kling(RemoteAdapter):
 
     @override
     def limits(self, account: str) -> AccountLimits:
-        return AccountLimits(concurrent=self._account(account).settings.concurrent)
+        settings = self._settings.accounts.get(account)
+        return AccountLimits(concurrent=settings.concurrent if settings is not None else None)
 
     @override
     async def submit(self, job: Job) -> Ticket:

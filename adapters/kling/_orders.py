@@ -21,7 +21,7 @@ from adapters.kling._wire import (
     TaskSettings,
 )
 from gateway.kit.options import read_options
-from gateway.spec import BadRequest, ImageRole, Job, Unsupported, parse_size
+from gateway.spec import BadRequest, InputImage, Job, Unsupported, parse_size
 
 LEGACY_ROOT = "/v1/videos/"
 TASKS = "/tasks"
@@ -31,6 +31,7 @@ _MODES = {"720p": "std", "1080p": "pro", "4k": "4k"}
 _RATIOS: dict[Fraction, Ratio] = {Fraction(16, 9): "16:9", Fraction(9, 16): "9:16", Fraction(1): "1:1"}
 _OMNI_IMAGES = 7
 _LEGACY_IMAGE_BYTES = 10_000_000
+_IMAGE_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def order_of(job: Job, settings: KlingSettings) -> Order:
     """The order for a job.
 
     Raises:
-        BadRequest: an option or the prompt is wrong.  Unsupported: the model cannot do this.
+        BadRequest: an option is wrong.  Unsupported: the model cannot do this, or not through this API.
     """
     model = MODELS.get(job.offer.upstream)
     if model is None:
@@ -71,7 +72,7 @@ def _check_pairs(job: Job, model: Model) -> None:
     """Refuse what the documentation says does not go together."""
     name, resolution = job.offer.upstream, _resolution(job)
     if model.prompt is not None and len(job.request.prompt) > model.prompt:
-        raise BadRequest(f"{name} takes a prompt of {model.prompt} characters at most.")
+        raise Unsupported(f"{name} takes a prompt of {model.prompt} characters at most.")
     if job.output.audio and model.sound_at and resolution not in model.sound_at:
         raise Unsupported(f"{name} makes sound at {', '.join(model.sound_at)} only, not at {resolution}.")
     if job.request.image("last_frame") is not None:
@@ -80,8 +81,6 @@ def _check_pairs(job: Job, model: Model) -> None:
         raise Unsupported(f"{name} takes {_OMNI_IMAGES} images in all, {len(job.request.images)} were given.")
     if not model.omni and job.request.image("reference") is not None:
         raise Unsupported(f"{name} takes no reference image.")
-    if model.legacy and any(image.bytes > _LEGACY_IMAGE_BYTES for image in job.request.images):
-        raise Unsupported(f"{name} takes images of {_LEGACY_IMAGE_BYTES:,} bytes at most.")
 
 
 def _check_last_frame(job: Job, model: Model, resolution: str) -> None:
@@ -97,7 +96,7 @@ def _check_last_frame(job: Job, model: Model, resolution: str) -> None:
 
 
 def _legacy(job: Job, model: Model) -> Order:
-    frames = bool(job.request.images)
+    first, last = job.request.image("first_frame"), job.request.image("last_frame")
     body = LegacyOrder(
         model_name=job.offer.upstream,
         prompt=job.request.prompt,
@@ -105,9 +104,9 @@ def _legacy(job: Job, model: Model) -> Order:
         mode=_MODES[_resolution(job)],
         sound=("on" if job.output.audio else "off") if model.sound else None,
         duration=f"{job.output.seconds.normalize():f}",
-        aspect_ratio=None if frames else _ratio(job),
-        image=_base64(job, "first_frame"),
-        image_tail=_base64(job, "last_frame"),
+        aspect_ratio=None if first is not None else _ratio(job),
+        image=_base64(job, first, _LEGACY_IMAGE_BYTES) if first is not None else None,
+        image_tail=_base64(job, last, _LEGACY_IMAGE_BYTES) if last is not None else None,
         callback_url=job.callback_url,
         external_task_id=job.tag,
     )
@@ -146,12 +145,14 @@ def _contents(job: Job) -> Iterator[Content]:
     yield Content(type="prompt", text=job.request.prompt)
     for image in job.request.images:
         kind = "refer_image" if image.role == "reference" else image.role
-        yield Content(type=kind, url=base64.b64encode(job.read_image(image)).decode())
+        yield Content(type=kind, url=_base64(job, image, _IMAGE_BYTES))
 
 
-def _base64(job: Job, role: ImageRole) -> str | None:
-    image = job.request.image(role)
-    return base64.b64encode(job.read_image(image)).decode() if image is not None else None
+def _base64(job: Job, image: InputImage, most: int) -> str:
+    data = job.read_image(image)
+    if len(data) > most:
+        raise Unsupported(f"{job.offer.upstream} takes images of {most:,} bytes at most, not {len(data):,}.")
+    return base64.b64encode(data).decode()
 
 
 def _resolution(job: Job) -> Resolution:

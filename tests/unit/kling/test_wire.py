@@ -202,7 +202,7 @@ async def test_omni_is_told_of_single_shots_only_where_the_operator_says_so() ->
         (job("kling-3.0", "reference"), Unsupported, "no reference"),
         (job("kling-3.0-omni", *["reference"] * 7, "first_frame"), Unsupported, "7 images"),
         (job("kling-3.0-omni", options={"multi_shot": True}), BadRequest, "multi_shot"),
-        (job("kling-v3", prompt="a" * 2501), BadRequest, "2500 characters"),
+        (job("kling-v3", prompt="a" * 2501), Unsupported, "2500 characters"),
         (job("kling-3.0", seconds="16"), BadRequest, "duration"),
         (job("kling-3.0", seconds="4.5"), BadRequest, "duration"),
         (job("kling-v3", seconds="4.5"), BadRequest, "duration"),
@@ -216,6 +216,13 @@ async def test_what_does_not_go_together_never_leaves(
         with pytest.raises(error, match=said):
             await adapter().submit(ordered)
         assert not wire.calls
+
+
+@pytest.mark.parametrize(("upstream", "most"), [("kling-v3", 10_000_000), ("kling-3.0", 50_000_000)])
+async def test_an_image_that_is_too_large_never_leaves(upstream: str, most: int) -> None:
+    large = replace(job(upstream, *FIRST), read_image=lambda image: bytes(most + 1))
+    with respx.mock, pytest.raises(Unsupported, match=f"{most:,} bytes at most"):
+        await adapter().submit(large)
 
 
 def test_the_token_is_the_documented_vector() -> None:
@@ -612,7 +619,7 @@ async def test_each_account_has_its_own_key_host_and_limit() -> None:
             }
         }
     )
-    assert (kling.limits("a").concurrent, kling.limits("b").concurrent) == (3, None)
+    assert [kling.limits(name).concurrent for name in ("a", "b", "gone")] == [3, None, None]
     with respx.mock() as wire:
         route = wire.post("https://b.example/kling/text-to-video/kling-2.6").mock(
             return_value=ok({"id": "1"})
