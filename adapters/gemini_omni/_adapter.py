@@ -298,5 +298,5 @@ async def _file(service: _Service, uri: str) -> Snapshot | None:
     if state == "PROCESSING":
         return Running()
     if state == "FAILED":
-        return Failed(code="provider_failed", message=f"{_TITLE} could not keep the clip.", billed=True)
+        return Failed(code="gave_up", message=f"{_TITLE} could not keep the clip.", billed=True)
     return None

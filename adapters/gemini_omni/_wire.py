@@ -259,4 +259,4 @@ def failure(interaction: Interaction) -> Failed:
         return Failed(code="content_blocked", message=f"Gemini refused the content: {said}", user_fault=True)
     if interaction.status == "budget_exceeded":
         return Failed(code="out_of_credit", message=f"This gateway's budget at Gemini is used up: {said}")
-    return Failed(code="provider_failed", message=f"Gemini gave the job up ({interaction.status}): {said}")
+    return Failed(code="gave_up", message=f"Gemini gave the job up ({interaction.status}): {said}")

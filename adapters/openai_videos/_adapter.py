@@ -85,7 +85,7 @@ class OpenAIVideos(RemoteAdapter):
         serving = [self._servers[name] for name in self.accounts_for(offer)]
         if not serving:
             detail = f"No account of openai_videos has the name or the flavour {offer.region}."
-            return Unready(code="no_account", detail=detail)
+            return Unready(code="no_credentials", detail=detail)
         for server in serving:
             if server.dialect.needs_key and server.account.api_key is None:
                 detail = f"Set plugins.openai_videos.accounts.{server.name}.api_key."

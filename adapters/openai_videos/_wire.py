@@ -251,4 +251,4 @@ def _failure(trouble: Trouble, dialect: Dialect) -> Snapshot:
     if trouble.code in _BLOCKED:
         message = f"{dialect.title} refused the content: {said}"
         return Failed(code="content_blocked", message=message, user_fault=True)
-    return Failed(code="provider_failed", message=f"{dialect.title} gave the job up: {said}")
+    return Failed(code="gave_up", message=f"{dialect.title} gave the job up: {said}")

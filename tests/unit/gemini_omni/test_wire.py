@@ -239,11 +239,11 @@ STATUSES: list[tuple[dict[str, Any], Any]] = [
     ({"status": "cancelled"}, Stopped()),
     (
         {"status": "failed", "errors": [{"code": "internal", "message": "Oops."}]},
-        Failed(code="provider_failed", message="Gemini gave the job up (failed): Oops."),
+        Failed(code="gave_up", message="Gemini gave the job up (failed): Oops."),
     ),
     (
         {"status": "failed", "steps": [{"type": "thought", "error": {"code": 13, "message": "Oops."}}]},
-        Failed(code="provider_failed", message="Gemini gave the job up (failed): Oops."),
+        Failed(code="gave_up", message="Gemini gave the job up (failed): Oops."),
     ),
     (
         {"status": "incomplete", "errors": [{"code": "SAFETY", "message": "Not this."}]},
@@ -257,14 +257,12 @@ STATUSES: list[tuple[dict[str, Any], Any]] = [
     ),
     (
         {"status": "requires_action"},
-        Failed(
-            code="provider_failed", message="Gemini gave the job up (requires_action): It gave no reason."
-        ),
+        Failed(code="gave_up", message="Gemini gave the job up (requires_action): It gave no reason."),
     ),
     (
         {"status": "requires_continuation", "steps": "odd", "errors": 7},
         Failed(
-            code="provider_failed",
+            code="gave_up",
             message="Gemini gave the job up (requires_continuation): It gave no reason.",
         ),
     ),
@@ -290,7 +288,7 @@ def done(*steps: dict[str, Any], **given: Any) -> dict[str, Any]:
     [
         ("ACTIVE", Succeeded(url=URI, usage=Usage(tokens=34752))),
         ("PROCESSING", Running()),
-        ("FAILED", Failed(code="provider_failed", message="Gemini could not keep the clip.", billed=True)),
+        ("FAILED", Failed(code="gave_up", message="Gemini could not keep the clip.", billed=True)),
     ],
 )
 @respx.mock

@@ -268,7 +268,7 @@ async def test_every_documented_refusal_has_its_class(
     body = {"error": {"message": f"no: {KEY}", "type": "invalid_request_error", "param": None, "code": code}}
     route = respx.post(f"{BASES[flavour]}/videos").respond(status, json=body, headers={"retry-after": "7"})
     with pytest.raises(ProviderError) as caught:
-        await adapter(flavour).submit(job())
+        await adapter(flavour).submit(job(OWN))
     assert type(caught.value) is error
     assert KEY not in caught.value.operator_detail
     if error is NotAuthorised:
@@ -313,17 +313,17 @@ SHOWN: list[tuple[str, dict[str, Any], Any]] = [
     (
         "openai",
         {"status": "failed", "error": {"code": "internal_error", "message": "Sorry."}},
-        Failed(code="provider_failed", message="OpenAI gave the job up: Sorry."),
+        Failed(code="gave_up", message="OpenAI gave the job up: Sorry."),
     ),
     (
         "openai",
         {"status": "failed"},
-        Failed(code="provider_failed", message="OpenAI gave the job up: It gave no reason."),
+        Failed(code="gave_up", message="OpenAI gave the job up: It gave no reason."),
     ),
     (
         "sglang",
         {"status": "failed", "error": {"message": "CUDA out of memory"}},
-        Failed(code="provider_failed", message="SGLang gave the job up: CUDA out of memory"),
+        Failed(code="gave_up", message="SGLang gave the job up: CUDA out of memory"),
     ),
     ("reelgate", {"status": "failed", "error": {"code": "cancelled", "message": "."}}, Stopped()),
 ]
@@ -366,7 +366,7 @@ async def test_vllm_omni_tells_of_a_failed_job_with_the_failures_own_status(
     shown = video(status="failed", error={"code": status, "message": "out of memory"})
     respx.get(f"{BASES['vllm_omni']}/videos/video_1").respond(status, json=shown)
     failed = await adapter("vllm_omni").poll(TICKET)
-    assert failed == Failed(code="provider_failed", message="vLLM-Omni gave the job up: out of memory")
+    assert failed == Failed(code="gave_up", message="vLLM-Omni gave the job up: out of memory")
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ async def test_where_nothing_can_be_cancelled_nothing_is_sent(adapter: Adapters,
         ("queued", None, True),
         ("in_progress", None, True),
         ("completed", None, False),
-        ("failed", {"code": "provider_failed", "message": "."}, False),
+        ("failed", {"code": "gave_up", "message": "."}, False),
     ],
 )
 @respx.mock
@@ -533,7 +533,7 @@ async def test_a_list_that_cannot_tell_jobs_apart_is_not_asked(
     adapter: Adapters, job: Jobs, flavour: str
 ) -> None:
     with pytest.raises(OutcomeUnknown, match="no list"):
-        await find(adapter(flavour), job())
+        await find(adapter(flavour), job(OWN))
 
 
 async def test_without_a_time_nothing_is_adopted(adapter: Adapters, job: Jobs) -> None:
@@ -653,7 +653,7 @@ async def test_an_offer_is_served_by_the_accounts_of_its_region(job: Jobs) -> No
     assert code(region="attic") is None
     assert code(region="attic", submit_policy="lookup") is None
     assert code(region="attic", submit_policy="idempotency_key") == "submit_policy_unsupported"
-    assert code(region="nowhere") == "no_account"
+    assert code(region="nowhere") == "no_credentials"
     assert code(region="cloud") == "no_credentials"
 
     with respx.mock:
