@@ -96,6 +96,13 @@ class Registry:
             raise KeyError(f"{name} ({account})")
         return adapter
 
+    def own_account(self, name: str, account: str) -> str:
+        """What the adapter itself calls this account: a stand-in has one, under a name of its own."""
+        adapter = self.find(name, account)
+        if account == SANDBOX and isinstance(adapter, RemoteAdapter):
+            return adapter.accounts[0]
+        return account
+
     def every_adapter(self) -> Iterator[Adapter]:
         """All adapters, the stand-ins too."""
         yield from self.adapters.values()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from typing import Literal
 
@@ -33,6 +33,7 @@ class PriceTerms(Value):
     per: int = 1
     hourly_usd: Money | None = None
     tokens_per_second_divisor: int | None = None
+    extra_frames: int = 0
 
 
 def price_terms(
@@ -79,6 +80,7 @@ def _terms(price: Price, hourly_usd: Decimal | None) -> PriceTerms:
         per=price.per,
         hourly_usd=hourly_usd,
         tokens_per_second_divisor=price.tokens_per_second_divisor,
+        extra_frames=price.extra_frames,
     )
 
 
@@ -106,7 +108,8 @@ def _quantity(terms: PriceTerms, output: Output, usage: Usage) -> Decimal:
         return Decimal(usage.tokens)
     assert terms.tokens_per_second_divisor is not None
     width, height = parse_size(output.size)
-    return Decimal(width * height * output.fps) * seconds / terms.tokens_per_second_divisor
+    frames = output.fps * seconds + terms.extra_frames
+    return (width * height * frames / terms.tokens_per_second_divisor).to_integral_value(ROUND_CEILING)
 
 
 def reference_ms(card: ModelCard, preset: Preset, output: Output) -> int | None:

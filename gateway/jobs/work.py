@@ -126,7 +126,7 @@ def build_job(resources: Resources, row: sa.Row[Any]) -> Job:
         offer=offer,
         preset=preset,
         tag=row.id,
-        account=row.account,
+        account=resources.registry.own_account(row.adapter, row.account),
         read_image=lambda image: resources.store.read(image.key),
         read_checkpoint=partial(_read_checkpoint, resources.store, request.continues),
         planned_at=row.created_at,

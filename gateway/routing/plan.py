@@ -140,9 +140,16 @@ def _consider_offer(
         return
     for preset in offer.presets:
         try:
-            yield _candidate(request, facts, card, offer, preset, output)
+            made = output if not preset.resolutions else _narrowed(request, card, offer, preset)
+            yield _candidate(request, facts, card, offer, preset, made)
         except Excluded as excluded:
             yield excluded.dropped(card.id, offer.id, preset.name)
+
+
+def _narrowed(request: VideoRequest, card: ModelCard, offer: Offer, preset: Preset) -> Output:
+    """The clip that a preset makes which does not make all that its offer does."""
+    limits = offer.limits.model_copy(update={"resolutions": preset.resolutions})
+    return resolve_output(request, card, offer.model_copy(update={"limits": limits}))
 
 
 def _candidate(

@@ -126,7 +126,8 @@ class Price(Value):
     """One line of a price list, valid where its conditions match and between its dates.
 
     ``usd`` is per ``per`` units. ``device_second`` lines carry no amount: the rate is the device slot's.
-    ``token`` lines state ``tokens_per_second_divisor``: tokens = width·height·fps·seconds / divisor.
+    ``token`` lines state ``tokens_per_second_divisor``: tokens = width·height·(fps·seconds + extra_frames) /
+    divisor.
     """
 
     unit: Literal["second", "clip", "token", "device_second"]
@@ -137,6 +138,7 @@ class Price(Value):
     presets: tuple[Name, ...] = ()
     tasks: tuple[Task, ...] = ()
     tokens_per_second_divisor: int | None = None
+    extra_frames: int = Field(default=0, ge=0)
     effective_from: date
     effective_to: date | None = None
     source: Source
@@ -170,12 +172,13 @@ class Preset(Value):
     """A named way to run an offer: ``params`` go to the adapter as they are.
 
     One with ``finished_by`` is for previews: its render stops early and keeps its state, and a render with
-    the preset named there goes on from it.
+    the preset named there goes on from it. One with ``resolutions`` makes those alone.
     """
 
     name: Name
     fast: bool = False
     finished_by: Name | None = None
+    resolutions: tuple[Resolution, ...] = ()
     params: dict[str, Any] = Field(default_factory=dict)
     times: tuple[ReferenceTime, ...] = ()
 
