@@ -439,10 +439,7 @@ async def test_what_the_gateway_reckons_is_what_the_fake_bills(
         assert cost(terms, output, done.usage) == billed, (offer.id, name, output)
 
         planned = cost(terms, output, Usage())
-        if name == "draft":
-            assert planned >= billed * Decimal("0.98")
-        else:  # the plan counts no frame more than the seconds have
-            frames = 24 * output.seconds
-            assert planned * (frames + 1) / frames == pytest.approx(billed, rel=Decimal("0.0001"))
+        drawn_smaller = name == "draft" and card.resolution_of(output.size) != "480p"
+        assert planned > billed if drawn_smaller else planned == billed, (offer.id, name, output)
         seen += 1
     assert seen == 62
