@@ -260,6 +260,7 @@ def end(
         state=state,
         next_poll_at=now() + SETTLE_GRACE,
         tries=0,
+        waiting=False,
         **values,
     )
 

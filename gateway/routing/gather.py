@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from statistics import median
 from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
+from gateway.db import now
+from gateway.db.accounts import AccountState, Key, jobs_held, read_accounts
 from gateway.db.leases import slots_alive
+from gateway.db.retired import Retired, read_retired
 from gateway.db.tables import attempts
 from gateway.registry import Registry
-from gateway.routing.facts import AdapterFacts, Facts, PoolFacts, Timing
+from gateway.routing.facts import AccountFacts, AdapterFacts, Facts, GoneFacts, PoolFacts, Timing
 from gateway.settings import Settings
-from gateway.spec import Adapter, LocalAdapter, Offer, RemoteAdapter, Unready
+from gateway.spec import AccountLimits, Adapter, LocalAdapter, Offer, RemoteAdapter, Unready
 
 RECENT = 500
 """How many of the newest finished attempts the timings are taken from."""
@@ -26,6 +29,9 @@ FRESH_S = 5.0
 
 JOBS_FRESH_S = 0.5
 """The same of how many jobs wait and run, which only the estimated times depend on."""
+
+ACCOUNTS_FRESH_S = 0.5
+"""The same of what is on record of accounts and retired offers, but for what this process has changed."""
 
 READY_FRESH_S = 1.0
 """The same of what the adapters say of their being ready: there are many to ask."""
@@ -56,6 +62,9 @@ class _Kept(Generic[Value]):
             self._found = (read(), at)
         return self._found[0]
 
+    def forget(self) -> None:
+        self._found = None
+
 
 class TimingCache:
     """Facts that every plan needs and that may be a little old."""
@@ -65,6 +74,8 @@ class TimingCache:
         self._jobs = _Kept[JobCounts](JOBS_FRESH_S)
         self._unready = _Kept[UnreadyWays](READY_FRESH_S)
         self._slots = _Kept[SlotCounts](FRESH_S)
+        self._accounts = _Kept[Mapping[Key, AccountState]](ACCOUNTS_FRESH_S)
+        self._retired = _Kept[Mapping[str, Retired]](ACCOUNTS_FRESH_S)
 
     def timings(self, connection: sa.Connection) -> Timings:
         """How long renders took, at most ``FRESH_S`` seconds ago."""
@@ -79,6 +90,19 @@ class TimingCache:
         if connection.dialect.name == "sqlite":
             return {}
         return self._slots.get(lambda: slots_alive(connection))
+
+    def accounts(self, read: Callable[[], Mapping[Key, AccountState]]) -> Mapping[Key, AccountState]:
+        """What is on record of provider accounts, ``read`` at most ``ACCOUNTS_FRESH_S`` seconds ago."""
+        return self._accounts.get(read)
+
+    def retired(self, connection: sa.Connection) -> Mapping[str, Retired]:
+        """The offers retired at run time, as they were at most ``ACCOUNTS_FRESH_S`` seconds ago."""
+        return self._retired.get(lambda: read_retired(connection))
+
+    def forget_accounts(self) -> None:
+        """Read the accounts and the retired offers anew: one was just changed."""
+        self._accounts.forget()
+        self._retired.forget()
 
     def unready(self, registry: Registry) -> UnreadyWays:
         """What could not run, at most ``READY_FRESH_S`` seconds ago."""
@@ -132,7 +156,9 @@ def gather(
         today=today,
         cards=cards,
         aliases={alias: card.id for card in cards for alias in card.aliases},
-        adapters={name: _adapter_facts(adapter) for name, adapter in registry.adapters.items()},
+        adapters={
+            name: _adapter_facts(connection, adapter, timings) for name, adapter in registry.adapters.items()
+        },
         policy=registry.policies[settings.policy],
         policy_options=settings.policies.get(settings.policy, {}),
         tier=tier,
@@ -140,14 +166,60 @@ def gather(
         pools=_pools(timings.jobs(connection), timings.slots(connection), settings),
         unready=timings.unready(registry),
         timings=timings.timings(connection),
+        gone={
+            offer: GoneFacts(since=one.since, said=one.said)
+            for offer, one in timings.retired(connection).items()
+        },
         budget_left_micro_usd=budget_left_micro_usd,
     )
 
 
-def _adapter_facts(adapter: LocalAdapter | RemoteAdapter) -> AdapterFacts:
+def _adapter_facts(
+    connection: sa.Connection, adapter: LocalAdapter | RemoteAdapter, timings: TimingCache
+) -> AdapterFacts:
     if isinstance(adapter, LocalAdapter):
-        return AdapterFacts(kind="local", account="local")
-    return AdapterFacts(kind="remote", account=adapter.accounts[0])
+        return AdapterFacts(kind="local", accounts=(AccountFacts(name="local"),))
+    return AdapterFacts(kind="remote", accounts=account_facts(connection, adapter, timings))
+
+
+def account_facts(
+    connection: sa.Connection, adapter: RemoteAdapter, timings: TimingCache
+) -> tuple[AccountFacts, ...]:
+    """The accounts of an adapter, the preferred one first; their jobs are counted where there is a choice."""
+    known, at = timings.accounts(lambda: read_accounts(connection)), now()
+    held = jobs_held(connection, adapter.name, planned=True) if len(adapter.accounts) > 1 else {}
+    return tuple(
+        _account_facts(adapter, known.get((adapter.name, name)), name, held.get(name, 0), at)
+        for name in adapter.accounts
+    )
+
+
+def _account_facts(
+    adapter: RemoteAdapter, state: AccountState | None, name: str, held: int, at: datetime
+) -> AccountFacts:
+    most = limits_of(adapter, name).concurrent
+    full = most is not None and held >= most
+    if state is None:
+        return AccountFacts(name=name, held=held, full=full)
+    return AccountFacts(
+        name=name,
+        takes_job=state.takes_job(at),
+        state=state.state,
+        since=state.since,
+        reason=state.reason,
+        retry_at=state.retry_at,
+        held=held,
+        full=full,
+    )
+
+
+def limits_of(adapter: RemoteAdapter, account: str) -> AccountLimits:
+    """What the provider allows this account; nothing is known where the adapter fails to say."""
+    try:
+        return adapter.limits(account)
+    except Exception:  # a stranger's fault must not keep jobs from being planned
+        log.exception("adapter %s could not say the limits of its account %s", adapter.name, account)
+        return AccountLimits()
 
 
 def _pools(counts: JobCounts, alive: SlotCounts, settings: Settings) -> dict[str, PoolFacts]:
