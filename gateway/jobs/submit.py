@@ -25,6 +25,7 @@ from tenacity import (
 )
 
 from gateway.db import CommitUnknown, now
+from gateway.db.retired import retire
 from gateway.jobs.accounts import LONG_WAIT_S, CallKind
 from gateway.jobs.admit import admitted, keep_waiting
 from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
@@ -39,6 +40,7 @@ from gateway.spec import (
     Failed,
     Job,
     LooksUp,
+    ModelGone,
     OutcomeUnknown,
     ProviderError,
     RateLimited,
@@ -273,6 +275,8 @@ def _refused(
             user_fault=not error.another_candidate,
         )
     with resources.db.write() as connection:
+        if isinstance(error, ModelGone):
+            _passed_over_from_now_on(connection, resources, row, error)
         if isinstance(error, RateLimited) and _waits(connection, resources, row, detail):
             return
         finish(
@@ -285,6 +289,14 @@ def _refused(
             operator_detail=detail,
             finished_at=now(),
         )
+
+
+def _passed_over_from_now_on(
+    connection: sa.Connection, resources: Resources, row: sa.Row[Any], error: ModelGone
+) -> None:
+    if retire(connection, row.offer, error.caller_detail):
+        log.warning("offer %s is retired, as its provider answered: %s", row.offer, error.operator_detail)
+    resources.timings.forget_accounts()
 
 
 def _waits(connection: sa.Connection, resources: Resources, row: sa.Row[Any], detail: str) -> bool:
