@@ -28,7 +28,7 @@ from gateway.db import CommitUnknown, now
 from gateway.db.retired import retire
 from gateway.jobs.accounts import LONG_WAIT_S, CallKind
 from gateway.jobs.admit import admitted, keep_waiting
-from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
+from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started, upstream_key
 from gateway.jobs.failure import next_way
 from gateway.jobs.pace import TooSoon
 from gateway.jobs.persist import persist
@@ -229,6 +229,7 @@ def adopt(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: in
         under=fence,
         state="submitted",
         ticket=ticket.model_dump(mode="json"),
+        upstream_id=upstream_key(ticket),
         submitted_at=at,
         submit_ms=milliseconds(row.started_at, at),
         next_poll_at=at + FIRST_POLL,

@@ -110,14 +110,27 @@ class LooksUp(Protocol):
 
 
 @runtime_checkable
+class Adopts(Protocol):
+    """A job that a person found at the provider can be gone on with, by the provider's id of it."""
+
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket that the submit of ``job`` would have returned, had its answer come; no I/O.
+
+        Raises:
+            BadRequest: this cannot be an id of the provider's.
+        """
+        ...
+
+
+@runtime_checkable
 class ParsesWebhooks(Protocol):
     """The provider calls back."""
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[str]:
-        """Verify the call and return the upstream ids it speaks of.
+        """Verify the call and return the upstream ids it speaks of; ``headers`` by their names in lower case.
 
         Raises:
-            NotAuthorised: the signature is missing or wrong.
+            NotAuthorised: the signature is missing or wrong.  UnexpectedReply: the body is not as documented.
         """
         ...
 

@@ -23,8 +23,6 @@ from gateway.jobs.control import cancel_video
 from gateway.jobs.errors import PlanRefused
 from gateway.jobs.looks import observe
 from gateway.jobs.settle import settle
-from gateway.jobs.submit import submit
-from gateway.jobs.watch import Watcher
 from gateway.spec import (
     AccountLimits,
     Failed,
@@ -55,14 +53,8 @@ def world(make_world: Callable[..., World], hand: Hand, monkeypatch: pytest.Monk
     """The model ``echo-remote`` from the provider in the test's hand first, then from echo's own."""
     monkeypatch.setattr(submit_module, "_wait", lambda state: 0)
     world = make_world(offers=(hand_offer(),), policy="cheapest")
-    registry = world.runtime.registry
-    world.runtime.registry = replace(registry, adapters={**registry.adapters, "hand": hand})
+    world.install(hand)
     return world
-
-
-def _submit(world: World, video_id: str, number: int = 1) -> Any:
-    submit(world.runtime, world.attempt(video_id, number).id)
-    return world.attempt(video_id, number)
 
 
 def _state(world: World, account: str = "first") -> AccountState:
@@ -91,9 +83,9 @@ def _starts(world: World) -> list[str]:
 def test_a_bad_key_stops_its_account_and_the_job_goes_on_with_the_other(world: World, hand: Hand) -> None:
     hand.trouble["first"] = NotAuthorised("bad key", operator_detail="HTTP 401")
     video_id = world.accept(**ONLY_HAND)
-    assert _submit(world, video_id).error_code == "not_authorised"
+    assert world.submitted(video_id).error_code == "not_authorised"
     settle(world.runtime, world.attempt(video_id).id)
-    second = _submit(world, video_id, 2)
+    second = world.submitted(video_id, 2)
     assert (second.account, second.state, second.offer) == ("second", "submitted", "hand/echo-remote")
     state = _state(world)
     assert (state.state, state.reason, state.detail) == ("stopped", "not_authorised", "HTTP 401")
@@ -113,11 +105,11 @@ def test_no_account_left_drops_the_offer_and_says_since_when_why_and_what_to_do(
         "second": Unavailable("503"),
     }
     video_id = world.accept(**ONLY_HAND)
-    _submit(world, video_id)
+    world.submitted(video_id)
     settle(world.runtime, world.attempt(video_id).id)
     for _ in range(2):  # each of them sends four times
         other = world.accept(**ONLY_HAND)
-        _submit(world, other)
+        world.submitted(other)
     plan = _plan(world, **ONLY_HAND)
     (dropped,) = [way for way in plan.dropped if way.offer == "hand/echo-remote"]
     assert dropped.code == "account_open"
@@ -139,7 +131,7 @@ def test_lost_answers_open_it_and_none_is_sent_again(world: World, hand: Hand, e
     hand.accounts = ("first",)
     hand.trouble["first"] = error
     videos = [world.accept(**ONLY_HAND) for _ in range(FAILURES + 1)]
-    states = [_submit(world, video_id).state for video_id in videos]
+    states = [world.submitted(video_id).state for video_id in videos]
     assert states == ["outcome_unknown"] * FAILURES + ["planned"]
     assert len(hand.sent) == FAILURES
     assert _state(world).state == "open"
@@ -149,28 +141,17 @@ def test_looks_that_fail_open_it_and_one_that_works_after_the_pause_closes_it(
     world: World, hand: Hand
 ) -> None:
     video_id = world.accept(**ONLY_HAND)
-    attempt = _submit(world, video_id)
+    attempt = world.submitted(video_id)
     hand.blind = Unavailable("503")
     for _ in range(FAILURES):
-        _look(world, attempt.id)
+        world.look(attempt.id)
     assert (_state(world).state, _state(world).opened_by) == ("open", "look")
     hand.blind = None
-    _look(world, attempt.id)
+    world.look(attempt.id)
     assert _state(world).state == "open", "it is left alone for a while"
     _set(world, "first", retry_at=now())
-    _look(world, attempt.id)
+    world.look(attempt.id)
     assert _state(world).state == "closed"
-
-
-def _look(world: World, attempt_id: str) -> None:
-    world.update(attempt_id, next_poll_at=now() - timedelta(seconds=1))
-
-    async def round_() -> None:
-        watcher = Watcher(world.runtime)
-        await watcher._tick()
-        await asyncio.gather(*watcher._looks)
-
-    world.runtime.io.run(round_())
 
 
 def test_a_look_that_hangs_counts_as_a_failure(
@@ -182,7 +163,7 @@ def test_a_look_that_hangs_counts_as_a_failure(
     monkeypatch.setattr("gateway.jobs.watch.LOOK_S", 0.01)
     monkeypatch.setattr(accounts_module, "FAILURES", 1)
     monkeypatch.setattr(hand, "poll", hanging)
-    _look(world, _submit(world, world.accept(**ONLY_HAND)).id)
+    world.look(world.submitted(world.accept(**ONLY_HAND)).id)
     assert _state(world).state == "open"
 
 
@@ -193,7 +174,7 @@ def test_an_open_account_is_probed_by_one_job_and_the_rest_follow_when_it_works(
     videos = [world.accept(**ONLY_HAND) for _ in range(3)]
     _set(world, "first", state="open", since=now(), opened_by="submit", retry_at=now() + timedelta(hours=1))
     for video_id in videos:
-        assert _submit(world, video_id).waiting
+        assert world.submitted(video_id).waiting
     before = _starts(world)
     release_waiting(world.runtime)
     assert _starts(world) == before, "it is not time yet"
@@ -202,11 +183,11 @@ def test_an_open_account_is_probed_by_one_job_and_the_rest_follow_when_it_works(
     assert [world.attempt(video_id).waiting for video_id in videos] == [False, True, True]
     assert _starts(world)[len(before) :] == [f"start:{world.attempt(videos[0]).id}:1"]
     other = world.accept(**ONLY_HAND)
-    assert _submit(world, videos[0]).state == "submitted"
+    assert world.submitted(videos[0]).state == "submitted"
     assert _state(world).state == "closed"
     assert hand.sent == [("first", world.attempt(videos[0]).id)]
     release_waiting(world.runtime)
-    assert [_submit(world, video_id).state for video_id in (*videos[1:], other)] == ["submitted"] * 3
+    assert [world.submitted(video_id).state for video_id in (*videos[1:], other)] == ["submitted"] * 3
 
 
 def test_while_a_probe_is_under_way_no_other_is_sent(world: World, hand: Hand) -> None:
@@ -214,10 +195,10 @@ def test_while_a_probe_is_under_way_no_other_is_sent(world: World, hand: Hand) -
     videos = [world.accept(**ONLY_HAND) for _ in range(2)]
     _set(world, "first", state="open", since=now(), opened_by="submit", retry_at=now() - timedelta(seconds=1))
     hand.trouble["first"] = OutcomeUnknown("lost")
-    assert _submit(world, videos[0]).state == "outcome_unknown"
+    assert world.submitted(videos[0]).state == "outcome_unknown"
     assert _state(world).openings == 1, "the probe failed"
     _set(world, "first", retry_at=now(), probe_until=now() + timedelta(minutes=1))
-    assert _submit(world, videos[1]).waiting
+    assert world.submitted(videos[1]).waiting
     assert len(hand.sent) == 1
 
 
@@ -225,7 +206,7 @@ def test_what_can_be_had_elsewhere_does_not_wait_for_an_open_account(world: Worl
     hand.accounts = ("first",)
     video_id = world.accept(seconds="2")
     _set(world, "first", state="open", since=now(), opened_by="submit", retry_at=now() + timedelta(hours=1))
-    assert _submit(world, video_id).error_code == "account_open"
+    assert world.submitted(video_id).error_code == "account_open"
     settle(world.runtime, world.attempt(video_id).id)
     assert world.attempt(video_id, 2).adapter == "echo_remote"
     assert hand.sent == []
@@ -236,10 +217,10 @@ def test_what_waits_for_an_account_that_is_then_stopped_ends_uncharged(world: Wo
     hand.accounts = ("first",)
     video_id = world.accept(**ONLY_HAND)
     _set(world, "first", state="open", since=now(), opened_by="submit", retry_at=now() + timedelta(hours=1))
-    assert _submit(world, video_id).waiting
+    assert world.submitted(video_id).waiting
     _set(world, "first", state="stopped", retry_at=None)
     release_waiting(world.runtime)
-    _submit(world, video_id)
+    world.submitted(video_id)
     settle(world.runtime, world.attempt(video_id).id)
     video = world.video(video_id)
     assert (video.status, video.error_code, video.charge_micro_usd) == ("failed", "account_open", 0)
@@ -274,7 +255,7 @@ def test_a_ticket_is_not_lost_because_the_account_could_not_be_recorded(
     monkeypatch.setattr(world.runtime.timings, "accounts", lambda read: read())
     video_id = world.accept(seconds="2")
     hand.allowed["first"] = AccountLimits()
-    attempt = _submit(world, video_id)
+    attempt = world.submitted(video_id)
     assert (attempt.state, attempt.ticket["id"]) == ("submitted", f"up-{attempt.id}")
 
 
@@ -295,22 +276,22 @@ def test_an_account_with_room_is_taken_before_one_that_is_full(world: World, han
 def test_what_finds_its_account_full_waits_and_the_oldest_starts_first(world: World, hand: Hand) -> None:
     hand.accounts, hand.allowed["first"] = ("first",), AccountLimits(concurrent=1)
     first, older, younger = [world.accept(**ONLY_HAND) for _ in range(3)]
-    assert _submit(world, first).state == "submitted"
+    assert world.submitted(first).state == "submitted"
     for video_id in (younger, older):
-        assert _submit(world, video_id).waiting
+        assert world.submitted(video_id).waiting
     before = _starts(world)
     release_waiting(world.runtime)
     assert _starts(world) == before, "nothing turns while there is no room"
     observe(world.runtime, world.attempt(first).id, Failed(code="gave_up", message="no"))
     latecomer = world.accept(**ONLY_HAND)
-    assert _submit(world, latecomer).waiting, "it came last"
+    assert world.submitted(latecomer).waiting, "it came last"
     release_waiting(world.runtime)
     release_waiting(world.runtime)
     assert _starts(world)[len(before) :] == [
         f"start:{world.attempt(latecomer).id}:0",
         f"start:{world.attempt(older).id}:1",
     ]
-    assert _submit(world, older).state == "submitted"
+    assert world.submitted(older).state == "submitted"
     assert [account for account, _ in hand.sent] == ["first"] * 2
 
 
@@ -318,19 +299,19 @@ def test_a_job_of_unknown_outcome_keeps_its_place_until_it_is_given_up(world: Wo
     hand.accounts, hand.allowed["first"] = ("first",), AccountLimits(concurrent=1)
     lost, other = world.accept(**ONLY_HAND), world.accept(**ONLY_HAND)
     hand.trouble["first"] = OutcomeUnknown("lost")
-    _submit(world, lost)
+    world.submitted(lost)
     hand.trouble.clear()
-    assert _submit(world, other).waiting
+    assert world.submitted(other).waiting
     world.update(world.attempt(lost).id, settled_at=now())
     release_waiting(world.runtime)
-    assert _submit(world, other).state == "submitted"
+    assert world.submitted(other).state == "submitted"
 
 
 def test_what_waits_can_be_cancelled(world: World, hand: Hand) -> None:
     hand.accounts, hand.allowed["first"] = ("first",), AccountLimits(concurrent=1)
-    _submit(world, world.accept(**ONLY_HAND))
+    world.submitted(world.accept(**ONLY_HAND))
     video_id = world.accept(**ONLY_HAND)
-    assert _submit(world, video_id).waiting
+    assert world.submitted(video_id).waiting
     cancel_video(world.runtime, world.caller, video_id)
     attempt = world.attempt(video_id)
     assert (attempt.state, attempt.waiting) == ("cancelled", False)
@@ -340,10 +321,10 @@ def test_a_turn_that_does_not_come_before_the_process_ends_is_left_to_the_next(
     world: World, hand: Hand
 ) -> None:
     hand.accounts, hand.allowed["first"] = ("first",), AccountLimits(submits_per_s=0.02)
-    _submit(world, world.accept(**ONLY_HAND))
+    world.submitted(world.accept(**ONLY_HAND))
     video_id = world.accept(**ONLY_HAND)
     world.runtime.stopping.set()
-    attempt = _submit(world, video_id)
+    attempt = world.submitted(video_id)
     assert (attempt.state, attempt.waiting, len(hand.sent)) == ("planned", True, 1)
     world.runtime.stopping.clear()
     release_waiting(world.runtime)
@@ -353,7 +334,7 @@ def test_a_turn_that_does_not_come_before_the_process_ends_is_left_to_the_next(
 def test_a_turn_that_comes_soon_is_waited_for(world: World, hand: Hand) -> None:
     hand.accounts, hand.allowed["first"] = ("first",), AccountLimits(submits_per_s=20)
     videos = [world.accept(**ONLY_HAND) for _ in range(22)]
-    assert {_submit(world, video_id).state for video_id in videos} == {"submitted"}
+    assert {world.submitted(video_id).state for video_id in videos} == {"submitted"}
 
 
 def test_limits_that_an_adapter_cannot_tell_hold_nothing_up(
@@ -363,7 +344,7 @@ def test_limits_that_an_adapter_cannot_tell_hold_nothing_up(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(hand, "limits", failing)
-    assert _submit(world, world.accept(**ONLY_HAND)).state == "submitted"
+    assert world.submitted(world.accept(**ONLY_HAND)).state == "submitted"
 
 
 # --- a long pause that the provider asks for
@@ -372,7 +353,7 @@ def test_limits_that_an_adapter_cannot_tell_hold_nothing_up(
 def test_a_long_pause_is_not_slept_on_but_waited_for(world: World, hand: Hand) -> None:
     hand.accounts, hand.trouble["first"] = ("first",), RateLimited("slow down", retry_after=600)
     video_id = world.accept(**ONLY_HAND)
-    attempt = _submit(world, video_id)
+    attempt = world.submitted(video_id)
     assert (attempt.state, attempt.waiting, len(hand.sent)) == ("planned", True, 1)
     state = _state(world)
     assert state.retry_at is not None
@@ -380,22 +361,22 @@ def test_a_long_pause_is_not_slept_on_but_waited_for(world: World, hand: Hand) -
     _set(world, "first", retry_at=now())
     hand.trouble.clear()
     release_waiting(world.runtime)
-    assert _submit(world, video_id).state == "submitted"
+    assert world.submitted(video_id).state == "submitted"
     assert world.problems() == []
 
 
 def test_with_another_way_a_long_pause_is_handed_over(world: World, hand: Hand) -> None:
     hand.accounts, hand.trouble["first"] = ("first",), RateLimited("slow down", retry_after=600)
     video_id = world.accept(seconds="2")
-    assert _submit(world, video_id).error_code == "rate_limited"
+    assert world.submitted(video_id).error_code == "rate_limited"
     settle(world.runtime, world.attempt(video_id).id)
     assert world.attempt(video_id, 2).adapter == "echo_remote"
 
 
 def test_a_look_comes_back_no_sooner_than_the_provider_asks(world: World, hand: Hand) -> None:
-    attempt = _submit(world, world.accept(**ONLY_HAND))
+    attempt = world.submitted(world.accept(**ONLY_HAND))
     hand.blind = RateLimited("slow down", retry_after=300)
-    _look(world, attempt.id)
+    world.look(attempt.id)
     after = world.attempt(attempt.video_id)
     assert after.next_poll_at > now() + timedelta(seconds=290)
 

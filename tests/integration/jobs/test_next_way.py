@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -51,18 +50,12 @@ def world(make_world: Callable[..., World], hand: Hand, monkeypatch: pytest.Monk
     price = {**hand_offer()["prices"][0], "usd": "0.002"}
     offers = (hand_offer(), hand_offer(id="hand/again", prices=[price]))
     world = make_world(offers=offers, policy="cheapest")
-    registry = world.runtime.registry
-    world.runtime.registry = replace(registry, adapters={**registry.adapters, "hand": hand})
+    world.install(hand)
     return world
 
 
 def _ways(world: World, video_id: str) -> list[str]:
     return [attempt.offer for attempt in world.video(video_id).attempts]
-
-
-def _submitted(world: World, video_id: str, number: int = 1) -> Any:
-    submit(world.runtime, world.attempt(video_id, number).id)
-    return world.attempt(video_id, number)
 
 
 def _settled(world: World, video_id: str, number: int = 1) -> None:
@@ -87,7 +80,7 @@ def test_a_starred_error_at_submit_is_followed_by_the_next_candidate(
 ) -> None:
     hand.trouble["only"] = error
     video_id = world.accept(**ASKED)
-    _submitted(world, video_id)
+    world.submitted(video_id)
     _settled(world, video_id)
     assert len(_ways(world, video_id)) == 2
     assert world.attempt(video_id).error_code == error.code  # type: ignore[attr-defined]  # one of ours
@@ -99,7 +92,7 @@ def test_a_starred_error_at_submit_is_followed_by_the_next_candidate(
 def test_a_refusal_of_the_input_ends_the_video(world: World, hand: Hand, error: Refused) -> None:
     hand.trouble["only"] = error
     video_id = world.accept(**ASKED)
-    _submitted(world, video_id)
+    world.submitted(video_id)
     _settled(world, video_id)
     assert _ways(world, video_id) == ["hand/echo-remote"]
     assert (world.video(video_id).status, world.video(video_id).error_code) == ("failed", error.code)
@@ -112,7 +105,7 @@ def test_a_refusal_of_the_input_ends_the_video(world: World, hand: Hand, error: 
 def test_after_an_unknown_outcome_there_is_never_another(world: World, hand: Hand, error: Exception) -> None:
     hand.trouble["only"] = error
     video_id = world.accept(**ASKED)
-    assert _submitted(world, video_id).state == "outcome_unknown"
+    assert world.submitted(video_id).state == "outcome_unknown"
     _settled(world, video_id)
     submit(world.runtime, world.attempt(video_id).id)
     assert _ways(world, video_id) == ["hand/echo-remote"]
@@ -133,7 +126,7 @@ def test_of_verified_ends_only_a_failure_that_is_not_the_callers_is_followed(
     world: World, end: Failed | Stopped, ways: int, code: str | None
 ) -> None:
     video_id = world.accept(**ASKED)
-    observe(world.runtime, _submitted(world, video_id).id, end)
+    observe(world.runtime, world.submitted(video_id).id, end)
     _settled(world, video_id)
     assert len(_ways(world, video_id)) == ways
     assert world.video(video_id).error_code == code
@@ -145,9 +138,9 @@ def test_they_come_in_the_order_of_the_plan_each_once_and_the_last_ones_reason_i
 ) -> None:
     video_id = world.accept(**ASKED, options={"echo_remote": {"fail": "submit"}})
     for number in (1, 2):
-        observe(world.runtime, _submitted(world, video_id, number).id, Failed(code="gave_up", message="no"))
+        observe(world.runtime, world.submitted(video_id, number).id, Failed(code="gave_up", message="no"))
         _settled(world, video_id, number)
-    _submitted(world, video_id, 3)
+    world.submitted(video_id, 3)
     _settled(world, video_id, 3)
     assert _ways(world, video_id) == ["hand/echo-remote", "hand/again", "echo_remote/echo-remote"]
     video = world.video(video_id)
@@ -169,7 +162,7 @@ def test_it_stays_within_the_hold_and_the_deadline(
 ) -> None:
     hand.trouble["only"] = Unavailable("no")
     video_id = world.accept(**ASKED)
-    _submitted(world, video_id)
+    world.submitted(video_id)
     world.update_video(video_id, **change)
     _settled(world, video_id)
     assert len(_ways(world, video_id)) == ways
@@ -186,7 +179,7 @@ def test_an_offer_whose_model_is_gone_is_passed_over_until_a_person_restores_it(
         "Hand no longer has hand-1.", operator_detail="HTTP 404: model_not_found"
     )
     video_id = world.accept(**ASKED)
-    _submitted(world, video_id)
+    world.submitted(video_id)
     _settled(world, video_id)
     assert _ways(world, video_id) == ["hand/echo-remote", "hand/again"]
     request = VideoRequest(prompt="x", model="echo-remote")
@@ -203,15 +196,15 @@ def test_an_offer_whose_model_is_gone_is_passed_over_until_a_person_restores_it(
     chosen = dry_run(world.runtime, world.caller, request).chosen
     assert chosen is not None
     assert chosen.offer == "hand/echo-remote"
-    assert _submitted(world, waiting).error_code == "model_gone", "it was planned before"
+    assert world.submitted(waiting).error_code == "model_gone", "it was planned before"
 
 
 def test_a_plan_from_before_does_not_lead_to_an_offer_that_is_gone_since(world: World, hand: Hand) -> None:
     earlier = world.accept(**ASKED)
     hand.trouble["only"] = ModelGone("gone")
     for number, video_id in ((1, world.accept(**ASKED)), (2, earlier)):
-        _submitted(world, video_id)
+        world.submitted(video_id)
         _settled(world, video_id)
         if number == 1:
-            _submitted(world, video_id, 2)  # and the second offer with it
+            world.submitted(video_id, 2)  # and the second offer with it
     assert _ways(world, earlier) == ["hand/echo-remote", "echo_remote/echo-remote"]
