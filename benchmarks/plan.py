@@ -13,7 +13,7 @@ from statistics import quantiles
 from time import perf_counter
 from typing import Any
 
-from gateway.routing import AdapterFacts, Facts, PoolFacts, plan
+from gateway.routing import AccountFacts, AdapterFacts, Facts, PoolFacts, plan
 from gateway.spec import ModelCard, Policy, VideoRequest
 from routing_policies.cheapest import Cheapest
 from routing_policies.tiered import Tiered
@@ -67,7 +67,7 @@ def make_facts(cards: int, ways: int, policy: Policy) -> Facts:
     return Facts(
         today=date(2026, 9, 1),
         cards=tuple(make_card(number, ways) for number in range(cards)),
-        adapters={"one": AdapterFacts(kind="remote", account="default")},
+        adapters={"one": AdapterFacts(kind="remote", accounts=(AccountFacts(name="default"),))},
         policy=policy,
         tier="enterprise",
         tiers=("basic", "pro", "enterprise"),

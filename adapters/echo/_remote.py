@@ -112,6 +112,10 @@ class EchoRemote(RemoteAdapter):
             )
         return Ticket(id=found[0]) if found else None
 
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of a job by its id at the imitated provider."""
+        return Ticket(id=upstream_id)
+
     async def content(self, ticket: Ticket) -> AsyncIterator[bytes]:
         """The clip, drawn when it is asked for; the same bytes each time."""
         entry = self._entry(ticket)

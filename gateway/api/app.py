@@ -10,7 +10,20 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from fastapi.routing import iter_route_contexts
 
-from gateway.api import content, events, files, finals, health, metrics, models, usage, videos
+from gateway.api import (
+    accounts,
+    content,
+    events,
+    files,
+    finals,
+    health,
+    hooks,
+    metrics,
+    models,
+    reconcile,
+    usage,
+    videos,
+)
 from gateway.api.auth import Callers, authenticate
 from gateway.api.edge import Edge
 from gateway.api.errors import HANDLERS
@@ -20,7 +33,13 @@ from gateway.jobs.runtime import Runtime
 from gateway.observe.metrics import Metrics
 
 PUBLIC_ROUTES = frozenset(
-    {("GET", "/livez"), ("GET", "/readyz"), ("GET", "/openapi.json"), ("GET", "/v1/files/{token}")}
+    {
+        ("GET", "/livez"),
+        ("GET", "/readyz"),
+        ("GET", "/openapi.json"),
+        ("GET", "/v1/files/{token}"),
+        ("POST", "/hooks/{adapter}/{token}"),
+    }
 )
 """What answers without a key (a HEAD counts as its GET); every other route depends on ``authenticate``."""
 
@@ -52,7 +71,19 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.decoders = CapacityLimiter(IMAGE_DECODERS)
     app.state.sql = CapacityLimiter(SQL_THREADS)
     app.state.callers = Callers()
-    for module in (health, models, videos, finals, content, files, events, usage):
+    for module in (
+        health,
+        models,
+        videos,
+        finals,
+        content,
+        files,
+        events,
+        usage,
+        accounts,
+        reconcile,
+        hooks,
+    ):
         app.include_router(module.router)
     scraped_by_all = runtime.settings.metrics_public
     app.include_router(metrics.for_all if scraped_by_all else metrics.for_admins)

@@ -74,6 +74,16 @@ async def authenticate(request: Request) -> Caller:
     return caller
 
 
+def only_admins(caller: Caller, message: str, param: str | None = None) -> None:
+    """Let admin keys pass.
+
+    Raises:
+        ApiError: 403 ``admin_only``, with this message.
+    """
+    if not caller.admin:
+        raise ApiError(403, "admin_only", message, type="permission_error", param=param)
+
+
 def _verify(runtime: Runtime, secret: str) -> Caller | None:
     with runtime.db.read() as connection:
         return verify_key(connection, runtime.pepper, secret)

@@ -9,8 +9,7 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api.auth import Authenticated, runtime_of
-from gateway.api.errors import ApiError
+from gateway.api.auth import Authenticated, only_admins, runtime_of
 from gateway.observe import traces
 from gateway.observe.metrics import Metrics
 
@@ -26,8 +25,7 @@ for_all = APIRouter(tags=["metrics"])
 @for_admins.get(PATH, response_class=Response)
 def metrics(request: Request, caller: Authenticated) -> Response:
     """The metrics, for an admin key (or for all, see the setting metrics_public)."""
-    if not caller.admin:
-        raise ApiError(403, "admin_only", "Only an admin key may read the metrics.", type="permission_error")
+    only_admins(caller, "Only an admin key may read the metrics.")
     return _scraped(request)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -10,8 +12,12 @@ from fastapi.responses import JSONResponse
 
 from gateway.api.auth import authenticate, runtime_of
 from gateway.db import now
+from gateway.db.retired import Retired, read_retired
 from gateway.jobs.runtime import Runtime
-from gateway.spec import LocalAdapter, ModelCard, Offer, Preset
+from gateway.routing import AccountFacts
+from gateway.routing.accounts import choose_account, serving, why_none
+from gateway.routing.gather import account_facts
+from gateway.spec import LocalAdapter, ModelCard, Offer, Preset, RemoteAdapter
 
 router = APIRouter(prefix="/v1", tags=["models"], dependencies=[Depends(authenticate)])
 
@@ -22,7 +28,8 @@ Reason = dict[str, str]
 def list_models(request: Request) -> JSONResponse:
     """OpenAI's list of what a create may name: every model that is ready, and ``auto``."""
     runtime, today = runtime_of(request), now().date()
-    usable = [card for card in runtime.registry.catalog.cards if _usable(runtime, card, today)]
+    standing = read_standing(runtime)
+    usable = [card for card in runtime.registry.catalog.cards if _usable(runtime, card, today, standing)]
     data = [_openai_model("auto", None)]
     data += [_openai_model(card.id, card.lifecycle.announced) for card in usable]
     return JSONResponse({"object": "list", "data": data})
@@ -32,7 +39,8 @@ def list_models(request: Request) -> JSONResponse:
 def list_video_models(request: Request) -> JSONResponse:
     """Every model card: abilities, lifecycle, offers with prices, and what keeps an offer from running."""
     runtime, today = runtime_of(request), now().date()
-    data = [describe_model(runtime, card, today) for card in runtime.registry.catalog.cards]
+    standing = read_standing(runtime)
+    data = [describe_model(runtime, card, today, standing) for card in runtime.registry.catalog.cards]
     return JSONResponse({"object": "list", "data": data})
 
 
@@ -42,16 +50,36 @@ def _openai_model(name: str, announced: date | None) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": created, "owned_by": "reelgate"}
 
 
-def _usable(runtime: Runtime, card: ModelCard, today: date) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What was found out at run time: offers that are gone, and the accounts of each remote adapter."""
+
+    gone: Mapping[str, Retired]
+    accounts: Mapping[str, Sequence[AccountFacts]]
+
+
+def read_standing(runtime: Runtime) -> Standing:
+    """As SQL has it now."""
+    with runtime.db.read() as connection:
+        accounts = {
+            name: account_facts(connection, runtime.registry, adapter, adapter.accounts, runtime.timings)
+            for name, adapter in runtime.registry.adapters.items()
+            if isinstance(adapter, RemoteAdapter)
+        }
+        return Standing(gone=read_retired(connection), accounts=accounts)
+
+
+def _usable(runtime: Runtime, card: ModelCard, today: date, standing: Standing) -> bool:
     return any(
-        _obstacle(runtime, card, offer, preset, today) is None
+        _obstacle(runtime, card, offer, preset, today, standing) is None
         for offer in card.offers
         for preset in offer.presets
     )
 
 
-def describe_model(runtime: Runtime, card: ModelCard, today: date) -> dict[str, Any]:
-    offers = [_described_offer(runtime, card, offer, today) for offer in card.offers]
+def describe_model(runtime: Runtime, card: ModelCard, today: date, standing: Standing) -> dict[str, Any]:
+    """The card with its offers, each preset with what keeps it from running."""
+    offers = [_described_offer(runtime, card, offer, today, standing) for offer in card.offers]
     return {
         **card.model_dump(mode="json", exclude={"offers"}),
         "object": "video.model",
@@ -60,10 +88,12 @@ def describe_model(runtime: Runtime, card: ModelCard, today: date) -> dict[str, 
     }
 
 
-def _described_offer(runtime: Runtime, card: ModelCard, offer: Offer, today: date) -> dict[str, Any]:
+def _described_offer(
+    runtime: Runtime, card: ModelCard, offer: Offer, today: date, standing: Standing
+) -> dict[str, Any]:
     presets = []
     for preset in offer.presets:
-        obstacle = _obstacle(runtime, card, offer, preset, today)
+        obstacle = _obstacle(runtime, card, offer, preset, today, standing)
         plain = preset.model_dump(mode="json", exclude={"params"})
         presets.append({**plain, "ready": obstacle is None, "unready": obstacle})
     return {
@@ -74,14 +104,23 @@ def _described_offer(runtime: Runtime, card: ModelCard, offer: Offer, today: dat
     }
 
 
-def _obstacle(runtime: Runtime, card: ModelCard, offer: Offer, preset: Preset, today: date) -> Reason | None:
+def _obstacle(
+    runtime: Runtime, card: ModelCard, offer: Offer, preset: Preset, today: date, standing: Standing
+) -> Reason | None:
     """What keeps this preset from running for any request, or None."""
     for life in (card.lifecycle, offer.lifecycle):
         if life.retired(today):
             return {"code": "retired", "detail": f"retired on {life.retired_on}"}
+    gone = standing.gone.get(offer.id)
+    if gone is not None:
+        detail = f"its provider said on {gone.since:%Y-%m-%d} that the model is gone: {gone.said}"
+        return {"code": "retired", "detail": detail}
     adapter = runtime.registry.adapters.get(offer.adapter)
     if adapter is None:
         return {"code": "no_adapter", "detail": f"no adapter named {offer.adapter!r} is installed"}
+    accounts = serving(standing.accounts.get(offer.adapter, ()), offer.id)
+    if accounts and choose_account(accounts, offer.id) is None:
+        return {"code": "account_open", "detail": why_none(offer.adapter, accounts)}
     if isinstance(adapter, LocalAdapter) and offer.pool not in runtime.settings.pools:
         return {"code": "no_device_slot", "detail": f"there is no device pool {offer.pool!r}"}
     unready = adapter.unready(offer, preset.name)

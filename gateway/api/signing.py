@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from dataclasses import dataclass
+
+from gateway.db.keys import derived_key
 
 PURPOSE = b"reelgate signed file url, version 1"
 MAX_TOKEN = 300
@@ -50,12 +51,6 @@ def read_token(pepper: bytes, token: str, at: float) -> SignedFile:
     if at >= file.expires_at:
         raise ExpiredToken
     return file
-
-
-def derived_key(secret: bytes, purpose: bytes) -> bytes:
-    """32 bytes for one purpose alone: HKDF-SHA256 (RFC 5869) without salt, of one block."""
-    extracted = hmac.digest(b"\0" * hashlib.sha256().digest_size, secret, "sha256")
-    return hmac.digest(extracted, purpose + b"\x01", "sha256")
 
 
 def _proof(pepper: bytes, said: str) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from gateway.api.auth import Authenticated, runtime_of
-from gateway.api.errors import ApiError, invalid
+from gateway.api.auth import Authenticated, only_admins, runtime_of
+from gateway.api.errors import invalid
 from gateway.api.video_object import seconds_text, usd_text
 from gateway.db import now
 from gateway.ledger.usage import UsageRow, usage
@@ -31,9 +31,9 @@ def get_usage(
 ) -> JSONResponse:
     """Usage of the UTC days from ``since`` to ``until``, both included (default: the last 30), by what ``by``
     lists; ``tenant=all`` is for admin keys. A key for test mode is told of test mode, any other never."""
-    if tenant == "all" and not caller.admin:
+    if tenant == "all":
         message = "Only an admin key may ask for all tenants: leave tenant out to see your own usage."
-        raise ApiError(403, "admin_only", message, type="permission_error", param="tenant")
+        only_admins(caller, message, param="tenant")
     last = until or now().date()
     first = since or last - timedelta(days=DEFAULT_DAYS - 1)
     if first > last:

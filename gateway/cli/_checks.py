@@ -9,20 +9,27 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import sqlalchemy as sa
 
 from gateway.cli._open import found_database
 from gateway.cli.exits import CliError
+from gateway.db import now
+from gateway.db.accounts import read_accounts
 from gateway.db.migrate import current_revision, head_revision
+from gateway.db.retired import read_retired
 from gateway.jobs.runtime import check_policy, open_registry
 from gateway.media import StoreError, open_store
 from gateway.registry import Registry
+from gateway.routing.notes import retires_soon
 from gateway.settings import Settings, SettingsError, load_settings
+from gateway.spec import ModelCard
 
 SQLITE_FLOOR = (3, 42)
 """What the durable engine's SQL needs on Python 3.12 and newer (``unixepoch('subsec')``)."""
@@ -32,6 +39,7 @@ MIN_FREE_BYTES = 1024**3
 
 OUR_PACKAGES = ("gateway", "adapters", "routing_policies")
 OURS = "reelgate"
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +158,55 @@ def _of_plugins(settings: Settings, registry: Registry) -> Iterator[Finding]:
     for problem in registry.catalog.problems:
         yield Finding(name="catalog", problem=f"{problem.detail} ({problem.code}, from {problem.origin})")
     yield _finding("routing policy", lambda: _policy(settings, registry))
+    yield _finding("accounts", lambda: accounts(settings))
+    yield _finding("offers", lambda: offers(settings, registry.catalog.cards, now().date()))
     for check in registry.checks:
         yield _finding(check.name, partial(_foreign, check.run))
+
+
+def accounts(settings: Settings) -> str:
+    """No provider account waits for a person."""
+    found = _on_record(settings, read_accounts) or {}
+    stopped = [
+        f"account {one.account} of {one.adapter} takes no jobs ({one.reason}: {one.detail}): mend that, then"
+        f" run `reelgate accounts reset {one.adapter} {one.account}`"
+        for one in found.values()
+        if one.state == "stopped"
+    ]
+    if stopped:
+        raise _Wrong("; ".join(stopped))
+    failing = [f"{one.adapter} {one.account}" for one in found.values() if one.state == "open"]
+    return f"fail, and are tried again: {', '.join(failing)}" if failing else ""
+
+
+def offers(settings: Settings, cards: Sequence[ModelCard], today: date) -> str:
+    """No offer was found to be gone; with those that end soon."""
+    gone = [
+        f"{one.offer} is passed over since its provider said on {one.since:%Y-%m-%d} that the model is gone"
+        f" ({one.said}): leave it, or run `reelgate offers restore {one.offer}`"
+        for one in (_on_record(settings, read_retired) or {}).values()
+    ]
+    if gone:
+        raise _Wrong("; ".join(gone))
+    lives = [(card.id, card.lifecycle) for card in cards]
+    lives += [(offer.id, offer.lifecycle) for card in cards for offer in card.offers]
+    return "; ".join(
+        f"{name} retires {when}"
+        for name, life in lives
+        if not life.retired(today) and (when := retires_soon(life, today)) is not None
+    )
+
+
+def _on_record(settings: Settings, read: Callable[[sa.Connection], Found]) -> Found | None:
+    """What the database says; None where it has no word of this version's, which is told elsewhere."""
+    try:
+        with found_database(settings) as db:
+            if current_revision(db) == head_revision():
+                with db.read() as connection:
+                    return read(connection)
+    except (CliError, sa.exc.SQLAlchemyError):
+        return None
+    return None
 
 
 def _policy(settings: Settings, registry: Registry) -> str:

@@ -12,7 +12,13 @@ from gateway.routing import UnknownModel
 from gateway.settings import SettingsError
 from gateway.spec import ReelgateError
 
-_BY_STATUS = {401: ExitCode.DENIED, 403: ExitCode.DENIED, 404: ExitCode.NOT_FOUND, 402: ExitCode.REFUSED}
+_BY_STATUS = {
+    401: ExitCode.DENIED,
+    402: ExitCode.REFUSED,
+    403: ExitCode.DENIED,
+    404: ExitCode.NOT_FOUND,
+    409: ExitCode.REFUSED,
+}
 
 
 def told(error: Exception) -> CliError | None:

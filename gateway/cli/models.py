@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.api.models import describe_model
+from gateway.api.models import describe_model, read_standing
 from gateway.cli._open import opened_runtime
 from gateway.cli._options import AsJson, DataDir
 from gateway.cli._output import console, emit, table
@@ -30,7 +30,8 @@ def command(
                 hint = f"did you mean {near}?" if near else "`reelgate models` lists them."
                 raise CliError(ExitCode.NOT_FOUND, f"There is no model {name!r}: {hint}")
             cards = (card,)
-        models = [describe_model(runtime, card, now().date()) for card in cards]
+        standing = read_standing(runtime)
+        models = [describe_model(runtime, card, now().date(), standing) for card in cards]
     if as_json:
         emit({"data": models})
         return

@@ -60,6 +60,12 @@ def load_pepper(settings: Settings) -> bytes:
         return _create_pepper(file)
 
 
+def derived_key(secret: bytes, purpose: bytes) -> bytes:
+    """32 bytes for one purpose alone: HKDF-SHA256 (RFC 5869) without salt, of one block."""
+    extracted = hmac.digest(b"\0" * hashlib.sha256().digest_size, secret, "sha256")
+    return hmac.digest(extracted, purpose + b"\x01", "sha256")
+
+
 def _create_pepper(file: Path) -> bytes:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = file.with_name(f".{file.name}.{os.getpid()}")

@@ -71,6 +71,8 @@ ATTEMPT_STATES = (
     "outcome_unknown",
 )
 
+ACCOUNT_STATES = ("closed", "open", "stopped")
+
 tenants = sa.Table(
     "tenants",
     metadata,
@@ -182,6 +184,7 @@ attempts = sa.Table(
     sa.Column("estimate_micro_usd", Micro, nullable=False),
     sa.Column("actual_micro_usd", Micro),
     sa.Column("ticket", sa.JSON(none_as_null=True)),
+    sa.Column("upstream_id", Words),
     sa.Column("snapshot", sa.JSON(none_as_null=True)),
     sa.Column("source_key", sa.String(220)),
     sa.Column("usage", sa.JSON(none_as_null=True)),
@@ -190,6 +193,7 @@ attempts = sa.Table(
     sa.Column("device", sa.String(40)),
     sa.Column("supervisor", sa.String(40)),
     sa.Column("stage", sa.String(40)),
+    sa.Column("waiting", sa.Boolean, nullable=False, default=False, server_default="0"),
     sa.Column("fence", sa.Integer, nullable=False, default=0),
     sa.Column("deaths", sa.Integer, nullable=False, default=0),
     sa.Column("tries", sa.Integer, nullable=False, default=0),
@@ -218,6 +222,16 @@ attempts = sa.Table(
     sa.Index("ix_attempts_state_next_poll_at", "state", "next_poll_at"),
     sa.Index("ix_attempts_pool_state", "pool", "state"),
     sa.Index("ix_attempts_state_finished_at", "state", "finished_at"),
+    sa.Index("ix_attempts_adapter_account_state", "adapter", "account", "state"),
+    sa.Index("ix_attempts_adapter_upstream_id", "adapter", "upstream_id"),
+    sa.Index(
+        "ix_attempts_waiting",
+        "adapter",
+        "account",
+        "id",
+        sqlite_where=sa.text("waiting = 1"),
+        postgresql_where=sa.text("waiting"),
+    ),
 )
 
 events = sa.Table(
@@ -310,4 +324,28 @@ leases = sa.Table(
     sa.Column("host", sa.String(200), nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("slots", sa.JSON, nullable=False, default=dict),
+)
+
+provider_accounts = sa.Table(
+    "provider_accounts",
+    metadata,
+    sa.Column("adapter", sa.String(80), primary_key=True),
+    sa.Column("account", sa.String(80), primary_key=True),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("since", Utc),
+    sa.Column("reason", sa.String(80)),
+    sa.Column("detail", Words),
+    sa.Column("opened_by", sa.String(20)),
+    sa.Column("openings", sa.Integer, nullable=False),
+    sa.Column("retry_at", Utc),
+    sa.Column("probe_until", Utc),
+    sa.CheckConstraint(sa.column("state").in_(ACCOUNT_STATES), name="state"),
+)
+
+retired_offers = sa.Table(
+    "retired_offers",
+    metadata,
+    sa.Column("offer", sa.String(200), primary_key=True),
+    sa.Column("since", Utc, nullable=False),
+    sa.Column("said", Words, nullable=False),
 )

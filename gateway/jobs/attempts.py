@@ -28,7 +28,9 @@ from gateway.jobs.resources import RENDER, SETTLE, SUBMIT, Resources, account_qu
 from gateway.jobs.shares import class_base, join_queue
 from gateway.jobs.work import Way
 from gateway.ledger.entries import Parties, provider_estimate
-from gateway.spec import Failed, LocalAdapter, Note, Output, Priority, Stopped, VideoRequest
+from gateway.spec import Failed, LocalAdapter, Note, Output, Priority, Stopped, Ticket, VideoRequest
+
+UPSTREAM_CHARS = 200
 
 SETTLE_GRACE = timedelta(seconds=60)
 """How long a settle may wait for its turn before the watcher enqueues it again."""
@@ -149,6 +151,11 @@ def _enqueue_start(connection: sa.Connection, resources: Resources, row: Values,
     )
 
 
+def upstream_key(ticket: Ticket) -> str:
+    """What an attempt's ``upstream_id`` holds of the provider's own id: so much as an index takes."""
+    return ticket.id[:UPSTREAM_CHARS]
+
+
 def clip_ms(output: Output) -> int:
     """The planned length of a clip in milliseconds."""
     return int(output.seconds * 1000)
@@ -261,6 +268,7 @@ def end(
         state=state,
         next_poll_at=now() + SETTLE_GRACE,
         tries=0,
+        waiting=False,
         **values,
     )
 

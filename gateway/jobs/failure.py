@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +17,25 @@ from gateway.jobs.events import add_event
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, Way, resolve
 from gateway.ledger.entries import provider_actual, provider_void, release
-from gateway.spec import Output, Plan, Usage, VideoRequest
+from gateway.registry import SANDBOX
+from gateway.routing.accounts import choose_account
+from gateway.routing.gather import account_facts
+from gateway.spec import (
+    Candidate,
+    NotAuthorised,
+    OutOfCredit,
+    Output,
+    Plan,
+    RateLimited,
+    RemoteAdapter,
+    Unavailable,
+    Usage,
+    VideoRequest,
+)
+
+ACCOUNT_OPEN = "account_open"
+OF_THE_ACCOUNT = (NotAuthorised.code, OutOfCredit.code, Unavailable.code, RateLimited.code, ACCOUNT_OPEN)
+"""Failures that another account at the same provider may not have."""
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +55,7 @@ def close(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> 
     else:
         provider_actual(connection, parties_of(row), cost_micro_usd, row.price_version)
     may_go_on = row.state == "failed" and not outcome.get("user_fault") and row.stop_requested_at is None
-    way = _next_way(connection, resources, row) if may_go_on and now() < row.deadline_at else None
+    way = next_way(connection, resources, row) if may_go_on and now() < row.deadline_at else None
     if way is None:
         fail_video(connection, row, *_reason(row))
     else:
@@ -98,22 +118,43 @@ def _reason(row: sa.Row[Any]) -> tuple[str, str]:
     return row.error_code, row.error_message
 
 
-def _next_way(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> Way | None:
-    """The next candidate of the video's own plan that is still there and fits its hold."""
-    tried = {
-        (attempt.offer, attempt.preset)
-        for attempt in connection.execute(
-            sa.select(attempts.c.offer, attempts.c.preset).where(attempts.c.video_id == row.video_id)
-        )
-    }
+def next_way(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> Way | None:
+    """The next candidate of the video's own plan that is still to be had and fits its hold.
+
+    Each is tried once, but on another account where it was the account that failed.
+    """
+    tried: dict[tuple[str, str], set[str]] = defaultdict(set)
+    before = sa.select(attempts.c.offer, attempts.c.preset, attempts.c.account)
+    for attempt in connection.execute(before.where(attempts.c.video_id == row.video_id)):
+        tried[attempt.offer, attempt.preset].add(attempt.account)
+    again = (row.offer, row.preset) if row.error_code in (None, *OF_THE_ACCOUNT) else None
     for candidate in Plan.model_validate(row.plan).candidates:
+        way = (candidate.offer, candidate.preset)
         affordable = to_micro_usd(candidate.estimate_usd) <= row.hold_micro_usd
-        if affordable and (candidate.offer, candidate.preset) not in tried:
-            try:
-                return resolve(resources, candidate, VideoRequest.model_validate(row.request))
-            except (Gone, MissingPrice) as error:
-                log.info("video %s: %s is passed over: %s", row.video_id, candidate.offer, error)
+        if affordable and (way not in tried or way == again):
+            found = _to_be_had(connection, resources, candidate, tried[way])
+            if found is not None:
+                try:
+                    return resolve(resources, found, VideoRequest.model_validate(row.request))
+                except (Gone, MissingPrice) as error:
+                    log.info("video %s: %s is passed over: %s", row.video_id, candidate.offer, error)
     return None
+
+
+def _to_be_had(
+    connection: sa.Connection, resources: Resources, candidate: Candidate, spoilt: Collection[str]
+) -> Candidate | None:
+    """The candidate on an account that takes jobs now, other than those that failed it; None if there is
+    none, or its offer is gone."""
+    adapter = resources.registry.find(candidate.adapter, candidate.account)
+    if isinstance(adapter, RemoteAdapter):
+        names = (SANDBOX,) if candidate.account == SANDBOX else adapter.accounts
+        accounts = account_facts(connection, resources.registry, adapter, names, resources.timings)
+        account = choose_account(accounts, candidate.offer, but=spoilt)
+        if account is None or candidate.offer in resources.timings.retired(connection):
+            return None
+        return candidate.model_copy(update={"account": account.name})
+    return None if spoilt else candidate
 
 
 def _go_on(connection: sa.Connection, resources: Resources, row: sa.Row[Any], way: Way) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -69,7 +70,12 @@ def _interval(row: sa.Row[Any], snapshot: Queued | Running, at: datetime) -> tim
         wish = timedelta(milliseconds=snapshot.poll_after_ms)
     else:
         wish = (at - (row.submitted_at or at)) / 10
-    return min(max(wish, SOONEST), LATEST)
+    return later(min(max(wish, SOONEST), LATEST))
+
+
+def later(wait: timedelta) -> timedelta:
+    """A wait, or up to a tenth more: what was sent together is not looked at together for ever."""
+    return wait * random.uniform(1.0, 1.1)  # noqa: S311  # no secret
 
 
 def _ended(

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.db import Database
+from gateway.jobs.accounts import Accounts
 from gateway.jobs.engine import Enqueuer
 from gateway.jobs.loop import IoLoop
+from gateway.jobs.pace import Pace
 from gateway.jobs.presence import Presence
 from gateway.media import Store
 from gateway.registry import Registry
@@ -53,3 +55,8 @@ class Resources:
     timings: TimingCache = field(default_factory=TimingCache)
     draining: threading.Event = field(default_factory=threading.Event)
     stopping: threading.Event = field(default_factory=threading.Event)
+    pace: Pace = field(default_factory=Pace)
+    accounts: Accounts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.accounts = Accounts(self.db, self.timings)

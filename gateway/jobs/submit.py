@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from tenacity import (
     RetryCallState,
     Retrying,
-    retry_if_exception_type,
+    retry_if_exception,
     sleep_using_event,
     stop_after_attempt,
     stop_when_event_set,
@@ -25,7 +25,12 @@ from tenacity import (
 )
 
 from gateway.db import CommitUnknown, now
-from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
+from gateway.db.retired import retire
+from gateway.jobs.accounts import LONG_WAIT_S, CallKind
+from gateway.jobs.admit import admitted, keep_waiting
+from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started, upstream_key
+from gateway.jobs.failure import next_way
+from gateway.jobs.pace import TooSoon
 from gateway.jobs.persist import persist
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, build_job
@@ -35,6 +40,7 @@ from gateway.spec import (
     Failed,
     Job,
     LooksUp,
+    ModelGone,
     OutcomeUnknown,
     ProviderError,
     RateLimited,
@@ -46,9 +52,11 @@ from gateway.spec import (
 )
 
 TRIES = 4
-LONGEST_WAIT_S = 20.0
 FIRST_POLL = timedelta(milliseconds=500)
 LOOKUP_AGAIN = timedelta(seconds=5)
+_Claimed = tuple[Claim, sa.Row[Any], bool]
+"""The claim, the attempt as it is under it, and whether an earlier claim was interrupted."""
+
 RESEND_WITHIN = timedelta(hours=1)
 """For how long a lost submit is sent again under its key: providers forget keys, often after a day."""
 
@@ -57,15 +65,33 @@ log = logging.getLogger(__name__)
 
 def submit(resources: Resources, attempt_id: str) -> None:
     """Submit one attempt; safe to be run again from the start after any crash."""
-    at = now()
-    try:
-        claimed = _claim(resources, attempt_id, at)
-    except CommitUnknown:
-        claimed = persist(resources.stopping, lambda: _claimed_after_all(resources, attempt_id, at))
+    claimed = _in_time(resources, attempt_id)
     if claimed is not None:
         claim, row, interrupted = claimed
         with step("submit", row):
             _hand_over(resources, row, claim, interrupted)
+
+
+def _in_time(resources: Resources, attempt_id: str) -> _Claimed | None:
+    """Claim the attempt, as soon as the pace of its account allows."""
+    while True:
+        at = now()
+        try:
+            return _claim(resources, attempt_id, at)
+        except CommitUnknown:
+            return persist(resources.stopping, partial(_claimed_after_all, resources, attempt_id, at))
+        except TooSoon as early:
+            if resources.stopping.wait(early.wait_s):
+                persist(resources.stopping, lambda: _left(resources, attempt_id))
+                return None
+
+
+def _left(resources: Resources, attempt_id: str) -> None:
+    """Leave an attempt whose turn did not come to the next process."""
+    with resources.db.write() as connection:
+        row = load(connection, attempt_id, lock=True)
+        if row.state == "planned":
+            keep_waiting(connection, row)
 
 
 def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted: bool) -> None:
@@ -73,7 +99,7 @@ def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted
         job = build_job(resources, row)
         adapter = resources.registry.remote(row.adapter, row.account)
         if interrupted:
-            ticket = resources.io.run(look_up(adapter, job, row))
+            ticket = resources.io.run(look_up(resources, adapter, job, row))
         else:
             ticket = _send(resources, adapter, job)
     except Exception as error:  # noqa: BLE001  # what proves nothing leaves it open: it may have been taken
@@ -88,7 +114,7 @@ def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted
     persist(resources.stopping, ended)
 
 
-async def look_up(adapter: RemoteAdapter, job: Job, row: sa.Row[Any]) -> Ticket:
+async def look_up(resources: Resources, adapter: RemoteAdapter, job: Job, row: sa.Row[Any]) -> Ticket:
     """Find a job whose submit answer was lost: by its tag, or by sending it again under the same key.
 
     What is to be stopped is not sent again.
@@ -97,16 +123,17 @@ async def look_up(adapter: RemoteAdapter, job: Job, row: sa.Row[Any]) -> Ticket:
         OutcomeUnknown: the provider has no lookup, does not know the job (yet), or could not be asked.
     """
     find: Callable[[Job], Awaitable[Ticket | None]]
+    kind: CallKind = "look"
     if job.offer.submit_policy == "idempotency_key":
         if row.stop_requested_at is not None or now() > row.created_at + RESEND_WITHIN:
             raise OutcomeUnknown("The answer to the submit was lost, and it is too late to send it again.")
-        find = adapter.submit
+        find, kind = adapter.submit, "submit"
     elif job.offer.submit_policy == "lookup" and isinstance(adapter, LooksUp):
         find = adapter.lookup
     else:
         raise OutcomeUnknown("The answer to the submit was lost, and this provider cannot look a job up.")
     try:
-        ticket = await find(job)
+        ticket = await resources.accounts.reported((row.adapter, row.account), kind, find(job))
     except ProviderError as error:
         raise OutcomeUnknown(
             "The job could not be looked up.", operator_detail=error.operator_detail
@@ -116,9 +143,7 @@ async def look_up(adapter: RemoteAdapter, job: Job, row: sa.Row[Any]) -> Ticket:
     return ticket
 
 
-def _claimed_after_all(
-    resources: Resources, attempt_id: str, at: datetime
-) -> tuple[Claim, sa.Row[Any], bool] | None:
+def _claimed_after_all(resources: Resources, attempt_id: str, at: datetime) -> _Claimed | None:
     """The claim of which no word came, if it lasted: nothing was sent under it yet. Else a new one."""
     with resources.db.read() as connection:
         row = load(connection, attempt_id)
@@ -127,7 +152,7 @@ def _claimed_after_all(
     return _claim(resources, attempt_id, at)
 
 
-def _claim(resources: Resources, attempt_id: str, at: datetime) -> tuple[Claim, sa.Row[Any], bool] | None:
+def _claim(resources: Resources, attempt_id: str, at: datetime) -> _Claimed | None:
     with resources.db.write() as connection:
         row = load(connection, attempt_id, lock=True)
         if row.state not in ("planned", "submitting"):
@@ -135,6 +160,8 @@ def _claim(resources: Resources, attempt_id: str, at: datetime) -> tuple[Claim, 
         interrupted = row.state == "submitting"
         if row.stop_requested_at is not None and not interrupted:
             finish(connection, resources, attempt_id, expect=("planned",), outcome=Stopped())
+            return None
+        if not interrupted and not admitted(connection, resources, row, at):
             return None
         claim = Claim(attempt_id=attempt_id, fence=row.fence + 1)
         taken = change(
@@ -153,7 +180,7 @@ def _claim(resources: Resources, attempt_id: str, at: datetime) -> tuple[Claim, 
 def _send(resources: Resources, adapter: RemoteAdapter, job: Job) -> Ticket:
     """Submit; again only after an answer or a failure that proves nothing was created."""
     sending = Retrying(
-        retry=retry_if_exception_type(Unavailable),
+        retry=retry_if_exception(_soon),
         stop=stop_after_attempt(TRIES) | stop_when_event_set(resources.stopping),
         wait=_wait,
         sleep=sleep_using_event(resources.stopping),
@@ -162,16 +189,24 @@ def _send(resources: Resources, adapter: RemoteAdapter, job: Job) -> Ticket:
 
     def once() -> Ticket:
         with span("provider.submit", kind="client", adapter=adapter.name):
-            return resources.io.run(adapter.submit(job))
+            account = (adapter.name, job.account)
+            return resources.io.run(resources.accounts.reported(account, "submit", adapter.submit(job)))
 
     return sending(once)
 
 
+def _soon(error: BaseException) -> bool:
+    """Nothing was created, and the provider asks for no longer pause than can be waited for here."""
+    return isinstance(error, Unavailable) and _asked_s(error) <= LONG_WAIT_S
+
+
+def _asked_s(error: BaseException | None) -> float:
+    return (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0
+
+
 def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, RateLimited) else None
-    backoff = wait_exponential_jitter(multiplier=0.2, max=5.0)(state)
-    return min(max(asked or 0.0, backoff), LONGEST_WAIT_S)
+    asked = _asked_s(state.outcome.exception() if state.outcome else None)
+    return max(asked, wait_exponential_jitter(multiplier=0.2, max=LONG_WAIT_S)(state))
 
 
 def _handed_back(resources: Resources, row: sa.Row[Any], claim: Claim) -> None:
@@ -194,6 +229,7 @@ def adopt(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: in
         under=fence,
         state="submitted",
         ticket=ticket.model_dump(mode="json"),
+        upstream_id=upstream_key(ticket),
         submitted_at=at,
         submit_ms=milliseconds(row.started_at, at),
         next_poll_at=at + FIRST_POLL,
@@ -240,6 +276,10 @@ def _refused(
             user_fault=not error.another_candidate,
         )
     with resources.db.write() as connection:
+        if isinstance(error, ModelGone):
+            _passed_over_from_now_on(connection, resources, row, error)
+        if isinstance(error, RateLimited) and _waits(connection, resources, row, detail):
+            return
         finish(
             connection,
             resources,
@@ -250,3 +290,19 @@ def _refused(
             operator_detail=detail,
             finished_at=now(),
         )
+
+
+def _passed_over_from_now_on(
+    connection: sa.Connection, resources: Resources, row: sa.Row[Any], error: ModelGone
+) -> None:
+    if retire(connection, row.offer, error.caller_detail):
+        log.warning("offer %s is retired, as its provider answered: %s", row.offer, error.operator_detail)
+    resources.timings.forget_accounts()
+
+
+def _waits(connection: sa.Connection, resources: Resources, row: sa.Row[Any], detail: str) -> bool:
+    """Where there is no other way, what came too fast for its account waits for it, within its deadline."""
+    if row.stop_requested_at is not None or next_way(connection, resources, row) is not None:
+        return False
+    change(connection, row.id, expect=("submitting",), under=row.fence, operator_detail=detail)
+    return keep_waiting(connection, row)

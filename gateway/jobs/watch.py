@@ -19,10 +19,11 @@ import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.db.tables import attempts, videos
+from gateway.jobs.admit import release_waiting
 from gateway.jobs.attempts import REMOTE_LIVE, SETTLE_GRACE, change, enqueue_settle, finish, load
 from gateway.jobs.control import stop_video
 from gateway.jobs.failure import give_up
-from gateway.jobs.looks import hopeless, observe
+from gateway.jobs.looks import hopeless, later, observe
 from gateway.jobs.parking import release_parked
 from gateway.jobs.resources import Resources
 from gateway.jobs.submit import adopt, look_up
@@ -31,6 +32,7 @@ from gateway.spec import (
     OutcomeUnknown,
     PollsMany,
     ProviderError,
+    RateLimited,
     RemoteAdapter,
     Snapshot,
     Stopped,
@@ -87,6 +89,7 @@ class Watcher:
             await self._renew()
             await asyncio.to_thread(self._sweep)
             await asyncio.to_thread(release_parked, self._resources)
+            await asyncio.to_thread(release_waiting, self._resources)
             rows = await asyncio.to_thread(self._claim_due)
         except Exception as error:  # noqa: BLE001  # nothing may end the watch
             _log("the watcher cannot read or claim what is due, and tries again", error)
@@ -125,6 +128,8 @@ class Watcher:
                     else:
                         await self._poll(account, rows)
             except Exception as error:  # noqa: BLE001  # gone, hanging or faulty: a look that failed
+                if isinstance(error, TimeoutError):  # cut short, so that nobody has counted the call
+                    await asyncio.to_thread(self._resources.accounts.report, account, "look", error)
                 _log(f"looking at {', '.join(row.id for row in rows)} failed", error)
                 for row in rows:
                     await self._write(row, self._put_off, row, error)
@@ -144,16 +149,29 @@ class Watcher:
         for row in rows:
             if row.stop_requested_at is not None and row.cancel_sent_at is None:
                 await self._cancel(adapter, row)
-        seen = await _snapshots(adapter, rows)
+        seen = await self._snapshots(adapter, rows)
         for row, snapshot in zip(rows, seen, strict=True):
             if isinstance(snapshot, ProviderError):
                 await self._write(row, self._put_off, row, snapshot)
             elif not await self._write(row, observe, self._resources, row.id, snapshot):
                 await self._write(row, self._put_off, row, UnexpectedReply("what it said cannot be recorded"))
 
+    async def _snapshots(self, adapter: RemoteAdapter, rows: list[Row]) -> Sequence[Snapshot | ProviderError]:
+        account = (rows[0].adapter, rows[0].account)
+        try:
+            return await self._resources.accounts.reported(account, "look", _looked_at(adapter, rows))
+        except ProviderError as error:
+            return [error] * len(rows)
+        except Exception as error:
+            log.exception("adapter %s raised on a poll", adapter.name)
+            return [
+                UnexpectedReply("the adapter failed", operator_detail=f"{type(error).__name__}: {error}")
+            ] * len(rows)
+
     async def _cancel(self, adapter: RemoteAdapter, row: Row) -> None:
         try:
-            accepted = await adapter.cancel(Ticket.model_validate(row.ticket))
+            cancel = adapter.cancel(Ticket.model_validate(row.ticket))
+            accepted = await self._resources.accounts.reported((row.adapter, row.account), "look", cancel)
             log.info("attempt %s: the provider %s the cancel", row.id, "accepted" if accepted else "declined")
         except Exception as error:  # noqa: BLE001  # an adapter's bug too: the job is watched all the same
             _log(f"attempt {row.id}: cancel failed, and is sent again with the next look", error)
@@ -167,7 +185,8 @@ class Watcher:
     async def _look_up(self, row: Row) -> None:
         try:
             job = build_job(self._resources, row)
-            ticket = await look_up(self._resources.registry.remote(row.adapter, row.account), job, row)
+            adapter = self._resources.registry.remote(row.adapter, row.account)
+            ticket = await look_up(self._resources, adapter, job, row)
         except (OutcomeUnknown, Gone) as error:
             await self._write(row, self._put_off, row, error)
         else:
@@ -185,12 +204,13 @@ class Watcher:
             if fresh.state in live and hopeless(fresh):
                 give_up(connection, fresh)
                 return
-            wait = min(timedelta(seconds=1) * 2 ** min(fresh.tries, 10), BACKOFF_LONGEST)
+            backoff = min(timedelta(seconds=1) * 2 ** min(fresh.tries, 10), BACKOFF_LONGEST)
+            asked_s = (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0
             change(
                 connection,
                 row.id,
                 expect=live,
-                next_poll_at=now() + wait,
+                next_poll_at=now() + later(max(backoff, timedelta(seconds=asked_s))),
                 tries=fresh.tries + 1,
                 operator_detail=_detail(error),
             )
@@ -281,16 +301,12 @@ def _log(what: str, error: Exception) -> None:
     log.error("%s: %s", what, _detail(error), exc_info=None if expected else error)
 
 
-async def _snapshots(adapter: RemoteAdapter, rows: list[Row]) -> Sequence[Snapshot | ProviderError]:
+async def _looked_at(adapter: RemoteAdapter, rows: list[Row]) -> Sequence[Snapshot | ProviderError]:
+    """A look at each; the trouble itself, where one call for all brought nothing else."""
     tickets = [Ticket.model_validate(row.ticket) for row in rows]
-    try:
-        if isinstance(adapter, PollsMany):
-            return await adapter.poll_many(tickets)
+    if not isinstance(adapter, PollsMany):
         return [await adapter.poll(ticket) for ticket in tickets]
-    except ProviderError as error:
-        return [error] * len(rows)
-    except Exception as error:
-        log.exception("adapter %s raised on a poll", adapter.name)
-        return [
-            UnexpectedReply("the adapter failed", operator_detail=f"{type(error).__name__}: {error}")
-        ] * len(rows)
+    seen = await adapter.poll_many(tickets)
+    if isinstance(seen[0], ProviderError) and all(type(one) is type(seen[0]) for one in seen):
+        raise seen[0]
+    return seen

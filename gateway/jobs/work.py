@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from gateway.catalog.prices import PriceTerms, price_terms
 from gateway.db import now
+from gateway.jobs.callbacks import attempt_url
 from gateway.jobs.resources import Resources
 from gateway.media import Missing, Store
 from gateway.spec import (
@@ -127,6 +128,7 @@ def build_job(resources: Resources, row: sa.Row[Any]) -> Job:
         preset=preset,
         tag=row.id,
         account=resources.registry.own_account(row.adapter, row.account),
+        callback_url=attempt_url(resources, row),
         read_image=lambda image: resources.store.read(image.key),
         read_checkpoint=partial(_read_checkpoint, resources.store, request.continues),
         planned_at=row.created_at,

@@ -28,8 +28,9 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from gateway.db import Database, now
+from gateway.db.accounts import read_accounts
 from gateway.db.leases import EXPIRED_AFTER
-from gateway.db.tables import attempts, leases, videos
+from gateway.db.tables import ACCOUNT_STATES, attempts, leases, videos
 from gateway.observe.totals import History, Totals
 
 QUEUE_DEPTH_SQL = (
@@ -108,6 +109,7 @@ def _from_sql(db: Database, pools: Collection[str], history: History) -> Iterato
     try:
         with db.read() as connection:
             families += _live(connection, pools)
+            families.append(_accounts(connection))
             if not db.is_sqlite:
                 families += _processes(connection)
         totals = history.read(db)
@@ -191,6 +193,18 @@ def _live(connection: sa.Connection, pools: Collection[str]) -> Iterator[Metric]
 
 def _waited(pool: _Pool) -> float:
     return 0.0 if pool.since is None else max(0.0, (now() - pool.since).total_seconds())
+
+
+def _accounts(connection: sa.Connection) -> Metric:
+    family = GaugeMetricFamily(
+        "reelgate_account_state",
+        "1 for the state of a provider account's circuit breaker, from its first trouble on.",
+        labels=["adapter", "account", "state"],
+    )
+    for (adapter, account), found in read_accounts(connection).items():
+        for state in ACCOUNT_STATES:
+            family.add_metric([adapter, account, state], state == found.state)
+    return family
 
 
 def _processes(connection: sa.Connection) -> Iterator[Metric]:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gateway.routing.facts import AdapterFacts, Facts, PoolFacts, Timing
+from gateway.routing.facts import AccountFacts, AdapterFacts, Facts, GoneFacts, PoolFacts, Timing
 from gateway.routing.plan import UnknownModel, find_card, plan
 
-__all__ = ["AdapterFacts", "Facts", "PoolFacts", "Timing", "UnknownModel", "find_card", "plan"]
+__all__ = [
+    "AccountFacts",
+    "AdapterFacts",
+    "Facts",
+    "GoneFacts",
+    "PoolFacts",
+    "Timing",
+    "UnknownModel",
+    "find_card",
+    "plan",
+]

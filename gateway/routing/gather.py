@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from statistics import median
 from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
+from gateway.db import now
+from gateway.db.accounts import AccountState, Key, jobs_held, read_accounts
 from gateway.db.leases import slots_alive
+from gateway.db.retired import Retired, read_retired
 from gateway.db.tables import attempts
 from gateway.registry import SANDBOX, Registry
-from gateway.routing.facts import AdapterFacts, Facts, PoolFacts, Timing
+from gateway.routing.facts import AccountFacts, AdapterFacts, Facts, GoneFacts, PoolFacts, Timing
 from gateway.settings import Settings
-from gateway.spec import Adapter, LocalAdapter, Offer, Unready
+from gateway.spec import AccountLimits, Adapter, LocalAdapter, Offer, RemoteAdapter, Unready
 
 RECENT = 500
 """How many of the newest finished attempts the timings are taken from."""
@@ -26,6 +30,9 @@ FRESH_S = 5.0
 
 JOBS_FRESH_S = 0.5
 """The same of how many jobs wait and run, which only the estimated times depend on."""
+
+ACCOUNTS_FRESH_S = 0.5
+"""The same of what is on record of accounts and retired offers, but for what this process has changed."""
 
 READY_FRESH_S = 1.0
 """The same of what the adapters say of their being ready: there are many to ask."""
@@ -39,8 +46,8 @@ JobCounts = Mapping[tuple[str, str], int]
 SlotCounts = Mapping[str, int]
 """By pool."""
 
-Serving = Mapping[str, tuple[Adapter, str]]
-"""By name: the adapter that is asked, and the account it would use."""
+Serving = Mapping[str, tuple[Adapter, tuple[str, ...]]]
+"""By name: the adapter that is asked, and the accounts it may use."""
 
 UnreadyWays = Mapping[tuple[str, str], Unready]
 Value = TypeVar("Value")
@@ -59,6 +66,9 @@ class _Kept(Generic[Value]):
             self._found = (read(), at)
         return self._found[0]
 
+    def forget(self) -> None:
+        self._found = None
+
 
 class TimingCache:
     """Facts that every plan needs and that may be a little old."""
@@ -68,6 +78,8 @@ class TimingCache:
         self._jobs = _Kept[JobCounts](JOBS_FRESH_S)
         self._unready = {mode: _Kept[UnreadyWays](READY_FRESH_S) for mode in (True, False)}
         self._slots = _Kept[SlotCounts](FRESH_S)
+        self._accounts = _Kept[Mapping[Key, AccountState]](ACCOUNTS_FRESH_S)
+        self._retired = _Kept[Mapping[str, Retired]](ACCOUNTS_FRESH_S)
 
     def timings(self, connection: sa.Connection) -> Timings:
         """How long renders took, at most ``FRESH_S`` seconds ago."""
@@ -82,6 +94,19 @@ class TimingCache:
         if connection.dialect.name == "sqlite":
             return {}
         return self._slots.get(lambda: slots_alive(connection))
+
+    def accounts(self, read: Callable[[], Mapping[Key, AccountState]]) -> Mapping[Key, AccountState]:
+        """What is on record of provider accounts, ``read`` at most ``ACCOUNTS_FRESH_S`` seconds ago."""
+        return self._accounts.get(read)
+
+    def retired(self, connection: sa.Connection) -> Mapping[str, Retired]:
+        """The offers retired at run time, as they were at most ``ACCOUNTS_FRESH_S`` seconds ago."""
+        return self._retired.get(lambda: read_retired(connection))
+
+    def forget_accounts(self) -> None:
+        """Read the accounts and the retired offers anew: one was just changed."""
+        self._accounts.forget()
+        self._retired.forget()
 
     def unready(self, registry: Registry, serving: Serving, *, livemode: bool) -> UnreadyWays:
         """What could not run in this mode, at most ``READY_FRESH_S`` seconds ago."""
@@ -140,7 +165,10 @@ def gather(
         today=today,
         cards=cards,
         aliases={alias: card.id for card in cards for alias in card.aliases},
-        adapters={name: _adapter_facts(adapter, account) for name, (adapter, account) in serving.items()},
+        adapters={
+            name: _adapter_facts(connection, registry, adapter, names, timings)
+            for name, (adapter, names) in serving.items()
+        },
         policy=registry.policies[settings.policy],
         policy_options=settings.policies.get(settings.policy, {}),
         tier=tier,
@@ -148,6 +176,10 @@ def gather(
         pools=_pools(timings.jobs(connection), timings.slots(connection), settings),
         unready=timings.unready(registry, serving, livemode=livemode),
         timings=timings.timings(connection),
+        gone={
+            offer: GoneFacts(since=one.since, said=one.said)
+            for offer, one in timings.retired(connection).items()
+        },
         budget_left_micro_usd=budget_left_micro_usd,
         sandboxed=not livemode or settings.sandbox_only,
     )
@@ -155,22 +187,92 @@ def gather(
 
 def _serving(settings: Settings, registry: Registry, *, livemode: bool) -> Serving:
     """Who serves: stand-ins in test mode, and in a gateway that knows no provider but the sandbox."""
-    stand_ins = {name: (adapter, SANDBOX) for name, adapter in registry.stand_ins.items()}
+    stand_ins: Serving = {name: (adapter, (SANDBOX,)) for name, adapter in registry.stand_ins.items()}
     if not livemode:
         return stand_ins
     real: Serving = {
-        name: (adapter, "local" if isinstance(adapter, LocalAdapter) else next(iter(adapter.accounts), ""))
+        name: (adapter, ("local",) if isinstance(adapter, LocalAdapter) else adapter.accounts)
         for name, adapter in registry.adapters.items()
         if isinstance(adapter, LocalAdapter) or not settings.sandbox_only
     }
     return {**stand_ins, **real} if settings.sandbox_only else real
 
 
-def _adapter_facts(adapter: Adapter, account: str) -> AdapterFacts:
-    return AdapterFacts(
-        kind="local" if isinstance(adapter, LocalAdapter) else "remote",
-        account=account,
+def _adapter_facts(
+    connection: sa.Connection,
+    registry: Registry,
+    adapter: Adapter,
+    names: Sequence[str],
+    timings: TimingCache,
+) -> AdapterFacts:
+    if isinstance(adapter, LocalAdapter):
+        return AdapterFacts(kind="local", accounts=(AccountFacts(name="local"),))
+    return AdapterFacts(kind="remote", accounts=account_facts(connection, registry, adapter, names, timings))
+
+
+def account_facts(
+    connection: sa.Connection,
+    registry: Registry,
+    adapter: RemoteAdapter,
+    names: Sequence[str],
+    timings: TimingCache,
+) -> tuple[AccountFacts, ...]:
+    """These accounts of an adapter, the preferred one first. Where there is a choice, their jobs are counted
+    and the offers looked at that one may lack."""
+    known, at = timings.accounts(lambda: read_accounts(connection)), now()
+    if len(names) == 1:
+        return (_account_facts(adapter, known.get((adapter.name, names[0])), names[0], 0, at),)
+    held = jobs_held(connection, adapter.name, planned=True)
+    return tuple(
+        replace(
+            _account_facts(adapter, known.get((adapter.name, name)), name, held.get(name, 0), at),
+            lacks=_lacking(registry, adapter, name),
+        )
+        for name in names
     )
+
+
+def _lacking(registry: Registry, adapter: RemoteAdapter, account: str) -> frozenset[str]:
+    offers = [offer for card in registry.catalog.cards for offer in card.offers]
+    return frozenset(
+        offer.id for offer in offers if offer.adapter == adapter.name and not _serves(adapter, offer, account)
+    )
+
+
+def _serves(adapter: RemoteAdapter, offer: Offer, account: str) -> bool:
+    try:
+        return adapter.serves(offer, account)
+    except Exception:  # a stranger's fault must not keep jobs from being planned
+        log.exception("adapter %s could not say whether %s has %s", adapter.name, account, offer.id)
+        return False
+
+
+def _account_facts(
+    adapter: RemoteAdapter, state: AccountState | None, name: str, held: int, at: datetime
+) -> AccountFacts:
+    most = limits_of(adapter, name).concurrent
+    full = most is not None and held >= most
+    if state is None:
+        return AccountFacts(name=name, held=held, full=full)
+    return AccountFacts(
+        name=name,
+        takes_job=state.takes_job(at),
+        state=state.state,
+        since=state.since,
+        reason=state.reason,
+        retry_at=state.retry_at,
+        held=held,
+        full=full,
+    )
+
+
+def limits_of(adapter: RemoteAdapter, account: str) -> AccountLimits:
+    """What the provider allows this account; nothing is known where the adapter fails to say."""
+    try:
+        return adapter.limits(adapter.accounts[0] if account == SANDBOX else account)
+    except Exception:  # a stranger's fault must not keep jobs from being planned
+        log.exception("adapter %s could not say the limits of its account %s", adapter.name, account)
+        return AccountLimits()
 
 
 def _pools(counts: JobCounts, alive: SlotCounts, settings: Settings) -> dict[str, PoolFacts]:
@@ -189,7 +291,7 @@ def _unready(registry: Registry, serving: Serving) -> Sequence[tuple[tuple[str, 
     found = []
     for card in registry.catalog.cards:
         for offer in card.offers:
-            adapter, _ = serving.get(offer.adapter, (None, ""))
+            adapter, _ = serving.get(offer.adapter, (None, ()))
             for preset in offer.presets if adapter is not None else ():
                 reason = _ask(adapter, offer, preset.name) if adapter is not None else None
                 if reason is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 from gateway.spec import Lifecycle, ModelCard, Note, Offer, Output, VideoRequest
+
+SOON = timedelta(days=30)
+"""An end as near as this is always told."""
 
 
 def candidate_notes(
@@ -40,17 +43,29 @@ def _audio(request: VideoRequest, card: ModelCard, offer: Offer, output: Output)
         yield Note(code="audio_kept", detail=f"{card.id} always makes sound")
 
 
+def retires_soon(lifecycle: Lifecycle, today: date) -> str | None:
+    """When it ends, in words, if that is within ``SOON`` or past; else None."""
+    end = lifecycle.retired_on or lifecycle.retires_not_before
+    return _when(lifecycle) if end is not None and end - today <= SOON else None
+
+
 def _retiring(who: str, lifecycle: Lifecycle, today: date) -> Iterator[Note]:
+    """An end that is announced, and one that is near, announced or not."""
     end = lifecycle.retired_on or lifecycle.retires_not_before or lifecycle.deprecated
     announced = lifecycle.announced is None or lifecycle.announced <= today
-    if end is None or not (announced or today >= end):
+    if end is None or not (announced or retires_soon(lifecycle, today) or today >= end):
         return
     successor = f"; its successor is {lifecycle.successor}" if lifecycle.successor else ""
     if lifecycle.retired_on is None and lifecycle.retires_not_before is None:
         yield Note(code="deprecated", detail=f"{who} is deprecated from {end} on{successor}")
-        return
-    when = f"on {end}" if lifecycle.retired_on else f"on {end} or later"
-    yield Note(code="retiring", detail=f"{who} retires {when}{successor}")
+    else:
+        yield Note(code="retiring", detail=f"{who} retires {_when(lifecycle)}{successor}")
+
+
+def _when(lifecycle: Lifecycle) -> str:
+    if lifecycle.retired_on is not None:
+        return f"on {lifecycle.retired_on}"
+    return f"on {lifecycle.retires_not_before} or later"
 
 
 def _test_weights(card: ModelCard) -> Iterator[Note]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from gateway.routing.accounts import choose_account
 from gateway.routing.excluded import Excluded
 from gateway.routing.facts import Facts
 from gateway.routing.notes import candidate_notes
@@ -156,12 +157,15 @@ def _candidate(
     request: VideoRequest, facts: Facts, card: ModelCard, offer: Offer, preset: Preset, output: Output
 ) -> Candidate:
     check_preset(request, offer, preset, facts)
+    account = choose_account(facts.adapters[offer.adapter].accounts, offer.id)
+    if account is None:
+        raise Excluded("no_account", f"{offer.adapter} has no account for {offer.id}")
     quote = make_quote(request, facts, card, offer, preset, output)
     return Candidate(
         model=card.id,
         offer=offer.id,
         adapter=offer.adapter,
-        account=facts.adapters[offer.adapter].account,
+        account=account.name,
         preset=preset.name,
         output=output,
         estimate_usd=quote.estimate_usd,

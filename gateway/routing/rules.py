@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 
+from gateway.routing.accounts import choose_account, serving, why_none
 from gateway.routing.excluded import Excluded
 from gateway.routing.facts import Facts
 from gateway.routing.output import makes_audio
@@ -94,11 +95,27 @@ def _offer_alive(request: VideoRequest, card: ModelCard, offer: Offer, facts: Fa
     _refuse_retired(offer.id, offer.lifecycle, facts.today)
 
 
+def _offer_there(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
+    gone = facts.gone.get(offer.id)
+    if gone is not None:
+        raise Excluded(
+            "retired",
+            f"{offer.id}: its provider said on {gone.since:%Y-%m-%d} that the model is gone: {gone.said} "
+            f"If it is back, the operator runs `reelgate offers restore {offer.id}`.",
+        )
+
+
 def _offer_adapter(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
     if offer.adapter not in facts.adapters and facts.sandboxed:
         raise Excluded("no_stand_in", f"the adapter {offer.adapter!r} has no stand-in for test mode")
     if offer.adapter not in facts.adapters:
         raise Excluded("no_adapter", f"no adapter named {offer.adapter!r} is installed")
+
+
+def _offer_account(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
+    accounts = serving(facts.adapters[offer.adapter].accounts, offer.id)
+    if accounts and choose_account(accounts, offer.id) is None:
+        raise Excluded("account_open", f"{offer.id}: {why_none(offer.adapter, accounts)}")
 
 
 def _offer_task(request: VideoRequest, card: ModelCard, offer: Offer, facts: Facts) -> None:
@@ -165,7 +182,9 @@ CARD_RULES: tuple[CardRule, ...] = (
 OFFER_RULES: tuple[OfferRule, ...] = (
     _offer_continues,
     _offer_alive,
+    _offer_there,
     _offer_adapter,
+    _offer_account,
     _offer_task,
     _offer_audio,
     _offer_slot,

@@ -20,6 +20,7 @@ from gateway.spec._value import (
 from gateway.spec.adapter import (
     AccountLimits,
     Adapter,
+    Adopts,
     Control,
     Device,
     LocalAdapter,
@@ -94,6 +95,7 @@ from gateway.spec.request import Continues, ImageRole, InputImage, VideoRequest
 __all__ = [
     "AccountLimits",
     "Adapter",
+    "Adopts",
     "AspectRatio",
     "Asset",
     "BadRequest",

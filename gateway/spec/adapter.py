@@ -53,6 +53,10 @@ class RemoteAdapter(_Adapter):
     accounts: tuple[str, ...] = ("default",)
     """Names of the operator's accounts at the provider, in the order in which they are preferred."""
 
+    def serves(self, offer: Offer, account: str) -> bool:
+        """True if the offer can be had with this account, which may be bound to a region; no I/O."""
+        return True
+
     def limits(self, account: str) -> AccountLimits:
         """What the provider allows this account."""
         return AccountLimits()
@@ -110,14 +114,27 @@ class LooksUp(Protocol):
 
 
 @runtime_checkable
+class Adopts(Protocol):
+    """A job that a person found at the provider can be gone on with, by the provider's id of it."""
+
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket that the submit of ``job`` would have returned, had its answer come; no I/O.
+
+        Raises:
+            BadRequest: this cannot be an id of the provider's.
+        """
+        ...
+
+
+@runtime_checkable
 class ParsesWebhooks(Protocol):
     """The provider calls back."""
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[str]:
-        """Verify the call and return the upstream ids it speaks of.
+        """Verify the call and return the upstream ids it speaks of; ``headers`` by their names in lower case.
 
         Raises:
-            NotAuthorised: the signature is missing or wrong.
+            NotAuthorised: the signature is missing or wrong.  UnexpectedReply: the body is not as documented.
         """
         ...
 

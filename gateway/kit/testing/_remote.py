@@ -14,6 +14,7 @@ from typing_extensions import override
 from gateway.kit.http import download
 from gateway.kit.testing._contract import AdapterContract, MakesJobs
 from gateway.spec import (
+    Adopts,
     BadRequest,
     Cards,
     Failed,
@@ -207,6 +208,18 @@ class RemoteAdapterContract(AdapterContract):
                 return
         assert isinstance(await self.look(world, found), Succeeded)
         assert world.created() == 1
+
+    @pytest.mark.asyncio
+    async def test_a_job_that_a_person_found_can_be_gone_on_with(
+        self, world: World, adapter: RemoteAdapter, job: MakesJobs
+    ) -> None:
+        world.hold()
+        ordered = job()
+        ticket = await adapter.submit(ordered)
+        if isinstance(adapter, Adopts):
+            adopted = adapter.ticket(ordered, ticket.id)
+            assert adopted.id == ticket.id
+            assert isinstance(await self.look(world, adopted), Queued | Running)
 
     @pytest.mark.asyncio
     async def test_an_upstream_that_is_gone_took_nothing(

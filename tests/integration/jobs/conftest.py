@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from gateway.db import now
 from gateway.db.keys import Caller, create_key, create_tenant, verify_key
 from gateway.db.tables import attempts, ledger_entries, videos
 from gateway.jobs.accept import accept
 from gateway.jobs.records import VideoRecord, get_video
 from gateway.jobs.runtime import Runtime
+from gateway.jobs.submit import submit
+from gateway.jobs.watch import Watcher
 from gateway.ledger.verify import verify_ledger
 from gateway.settings import load_settings
-from gateway.spec import VideoRequest
+from gateway.spec import RemoteAdapter, VideoRequest
 
 
 @dataclass
@@ -72,6 +77,28 @@ class World:
         """What the imitated provider says it was asked to do."""
         file = self.runtime.settings.data_dir / "echo" / "bill.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def install(self, adapter: RemoteAdapter) -> None:
+        """Have another adapter beside the plugins'."""
+        registry = self.runtime.registry
+        adapters = {**registry.adapters, adapter.name: adapter}
+        self.runtime.registry = replace(registry, adapters=adapters)
+
+    def submitted(self, video_id: str, number: int = 1) -> sa.Row[Any]:
+        """Run the submit of an attempt, and what it is then."""
+        submit(self.runtime, self.attempt(video_id, number).id)
+        return self.attempt(video_id, number)
+
+    def look(self, attempt_id: str) -> None:
+        """One round of the watcher, with this attempt due."""
+        self.update(attempt_id, next_poll_at=now() - timedelta(seconds=1))
+
+        async def round_() -> None:
+            watcher = Watcher(self.runtime)
+            await watcher._tick()
+            await asyncio.gather(*watcher._looks)
+
+        self.runtime.io.run(round_())
 
     def problems(self) -> list[str]:
         with self.runtime.db.read() as connection:

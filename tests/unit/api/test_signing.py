@@ -7,7 +7,8 @@ import hmac
 import pytest
 
 from gateway.api import signing
-from gateway.api.signing import BadToken, ExpiredToken, SignedFile, derived_key, read_token, sign
+from gateway.api.signing import BadToken, ExpiredToken, SignedFile, read_token, sign
+from gateway.db.keys import derived_key
 
 PEPPER = b"a pepper of this test"
 FILE = SignedFile("video_01m7wfc1rkfg6rry0apwb5wt57", "video", 1_800_000_000)

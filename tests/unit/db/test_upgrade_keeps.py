@@ -14,7 +14,7 @@ from gateway.db import Database
 from gateway.db.migrate import migrations_dir, upgrade
 from gateway.db.tables import attempts, videos
 
-EARLIER = {"0001": 8, "0002": 11}
+EARLIER = {"0001": 8, "0002": 11, "0003": 11}
 """How many tables a release had."""
 
 MEANT = {
@@ -25,7 +25,7 @@ MEANT = {
 }
 """What the check constraints ask for; every other value tells its column."""
 
-ADDED = {"parked": False, "expires_at": None, "continued_from": None}
+ADDED: dict[str, Any] = {"parked": False, "expires_at": None, "continued_from": None}
 """What a video of an earlier release has in the columns that came since."""
 
 VALUES: dict[type[sa.types.TypeEngine[Any]], Any] = {
@@ -92,4 +92,5 @@ def test_nothing_of_any_row_is_lost_and_the_code_of_today_reads_it(
     assert (video.request, video.created_at) == (VALUES[sa.JSON], VALUES[sa.DateTime])
     added = {name: value for name, value in ADDED.items() if name not in earlier.tables["videos"].columns}
     assert {name: getattr(video, name) for name in added} == added
-    assert attempt.checkpoints is None
+    kept = VALUES[sa.JSON] if "checkpoints" in earlier.tables["attempts"].columns else None
+    assert (attempt.checkpoints, attempt.waiting, attempt.upstream_id) == (kept, False, None)

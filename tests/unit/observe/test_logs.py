@@ -34,6 +34,7 @@ SECRETS = [
     f"GET https://cdn.example/a.mp4?Expires=1&Signature={CANARY}&Key-Pair-Id=1",
     f"https://s3.example/a?X-Amz-Credential={CANARY}%2F2026&X-Amz-Signature={CANARY}",
     f"GET /v1/files/{CANARY}.{CANARY} failed",
+    f"POST /hooks/comet/att_1.{CANARY} failed",
     f"token={CANARY}",
     f'{{"access_token": "{CANARY}", "secret": "{CANARY}"}}',
     f"api_key='{CANARY}'",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.routing import AdapterFacts, Facts, PoolFacts
+from gateway.routing import AccountFacts, AdapterFacts, Facts, PoolFacts
 from gateway.spec import ImageRole, InputImage, ModelCard, Offer, VideoRequest
 from routing_policies.tiered import Tiered
 
@@ -72,7 +72,9 @@ class World:
 
     def facts(self, *cards: ModelCard, **fields: Any) -> Facts:
         kinds = {
-            name: AdapterFacts(kind="local" if name in LOCAL else "remote", account="default")
+            name: AdapterFacts(
+                kind="local" if name in LOCAL else "remote", accounts=(AccountFacts(name="default"),)
+            )
             for name in ADAPTERS
         }
         whole: dict[str, Any] = {
