@@ -28,6 +28,7 @@ COMMANDS = {
     "generate": "Make a video on a running gateway and save it.",
     "route": "Show how a request would be served, at what price and why; nothing is made.",
     "models": "List the models, where each can be had, at what price, and what keeps one from running.",
+    "sandbox": "Run fake providers for test mode, or show the bill that they kept.",
     "plugins": "List the installed plugins and what is wrong with a broken one.",
     "usage": "Show what was made, what it cost and how long it took.",
     "keys": "Create, list and revoke API keys.",

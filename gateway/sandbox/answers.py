@@ -45,6 +45,7 @@ async def disturbed(fault: Fault, fake: FakeProvider, scope: Scope, receive: Rec
 def _refused(fault: Fault, fake: FakeProvider) -> Response:
     response = fake.refuse(_REFUSALS[fault.name])
     if fault.name == "rate_limited":
+        del response.headers["Retry-After"]
         response.headers.update(_retry_after(fault.value))
     return response
 

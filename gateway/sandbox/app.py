@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,16 @@ from gateway.sandbox.callbacks import Callbacks
 from gateway.sandbox.clips import ClipShelf
 from gateway.sandbox.desk import Pace, ProviderDesk, Shared
 from gateway.sandbox.disturbing import Disturbing
-from gateway.sandbox.faults import Fault, Order, Orders
+from gateway.sandbox.faults import KINDS, Fault, Order, Orders
 from gateway.sandbox.files import FileStore
 from gateway.sandbox.records import BillLine, Held, Records
 
 _RESERVED = ("sandbox", "files")
+
+
+def folder_in(data_dir: Path) -> Path:
+    """The folder of the sandbox that belongs to a gateway's data folder."""
+    return data_dir / "sandbox"
 
 
 def bill_path(folder: Path) -> Path:
@@ -58,8 +64,15 @@ class Sandbox:
         clips: Path | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """``url`` is the server's root. ``clips``: a folder of clips to share; by default one of its own."""
-        assert not {fake.name for fake in fakes} & set(_RESERVED)
+        """``url`` is the server's root. ``clips``: a folder of clips to share; by default one of its own.
+
+        Raises:
+            OSError: another sandbox works on the folder.  ValueError: an order is for a provider not served.
+        """
+        self._names = sorted(fake.name for fake in fakes)
+        assert not set(self._names) & set(_RESERVED)
+        for order in orders.standing:
+            self._check(order)
         self.url = url
         self.file_origin = file_origin(url)
         self._records = Records(bill_path(folder))
@@ -95,8 +108,10 @@ class Sandbox:
             routes=[
                 Route("/files/{token}.mp4", self.shared.files.serve),
                 Route("/sandbox/health", self._health),
+                Route("/sandbox/settings", self._settings),
                 Route("/sandbox/bill", self._bill),
                 Route("/sandbox/jobs", self._jobs),
+                Route("/sandbox/faults", self._faults),
                 Route("/sandbox/orders", self._orders, methods=["GET", "POST", "DELETE"]),
                 *(
                     Mount(f"/{fake.name}", Disturbing(fake, fake.routes(desk), self.shared.orders))
@@ -126,12 +141,18 @@ class Sandbox:
             {"status": "ok", "providers": {fake.name: desk.url for fake, desk in self._desks.items()}}
         )
 
+    async def _settings(self, _request: Request) -> Response:
+        return JSONResponse({"plugins": self.settings()})
+
     async def _bill(self, _request: Request) -> Response:
         return JSONResponse(bill_body(self.bill(), self.shared.now()))
 
     async def _jobs(self, _request: Request) -> Response:
         now = self.shared.now()
         return JSONResponse({"jobs": [_job_body(held, now) for held in self._records.all()]})
+
+    async def _faults(self, _request: Request) -> Response:
+        return JSONResponse({"faults": {name: asdict(kind) for name, kind in KINDS.items()}})
 
     async def _orders(self, request: Request) -> Response:
         standing = self.shared.orders.standing
@@ -146,15 +167,14 @@ class Sandbox:
 
     def _order(self, raw: bytes) -> Order:
         body = OrderBody.model_validate_json(raw)
-        names = [fake.name for fake in self._desks]
-        if body.provider is not None and body.provider not in names:
-            raise ValueError(f"no provider {body.provider!r} is served; there are: {', '.join(names)}")
-        return Order(
-            fault=Fault.parse(body.fault),
-            provider=body.provider,
-            probability=body.probability,
-            times=body.times,
-        )
+        order = Order(Fault.parse(body.fault), body.provider, body.probability, body.times)
+        self._check(order)
+        return order
+
+    def _check(self, order: Order) -> None:
+        if order.provider not in (None, *self._names):
+            known = ", ".join(self._names)
+            raise ValueError(f"no provider {order.provider!r} is served; there are: {known}")
 
 
 def file_origin(url: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Router
 from starlette.types import Message, Receive, Scope, Send
@@ -42,6 +42,8 @@ class Disturbing:
                 await self._router(scope, receive, send)
         except Disturbance as ordered:
             await disturbed(ordered.fault, self._fake, scope, receive, send)
+        except ClientDisconnect:
+            return  # nobody is left to be answered
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)

@@ -133,6 +133,21 @@ class Order:
     probability: float = 1.0
     times: int | None = None
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``provider:fault[=probability]``; the provider ``*`` is every one.
+
+        Raises:
+            ValueError: what is wrong with it, for the tester.
+        """
+        provider, colon, rest = text.partition(":")
+        if not (provider and colon):
+            raise ValueError(f"{text!r} is not PROVIDER:FAULT=PROBABILITY")
+        fault, _, share = rest.rpartition("=") if "=" in rest else (rest, "", "1")
+        if not re.fullmatch(r"0?\.\d+|[01](\.0*)?", share):
+            raise ValueError(f"{text!r} does not end with a probability, =0 to =1")
+        return cls(Fault.parse(fault), None if provider == "*" else provider, float(share))
+
 
 @dataclass
 class Strikes:

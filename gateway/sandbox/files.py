@@ -20,6 +20,7 @@ from gateway.sandbox.faults import Fault
 from gateway.sandbox.records import Held, Records
 
 _TYPE = "video/mp4"
+_OF_THE_CLIP = ("content-type", "content-length")
 
 
 class FileStore:
@@ -60,7 +61,10 @@ class FileStore:
 
 
 class _ClipResponse(Response):
-    """Waits for the clip to be drawn, then sends it, or what a fault leaves of it."""
+    """Waits for the clip to be drawn, then sends it, or what a fault leaves of it.
+
+    Headers that the fake adds go with it.
+    """
 
     def __init__(self, clips: ClipShelf, held: Held) -> None:
         super().__init__(media_type=_TYPE)
@@ -71,15 +75,16 @@ class _ClipResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = await asyncio.wrap_future(self._clips.clip(drawn(self._held)))
         fault = self._fault() if scope["method"] == "GET" else None
+        headers = {name: value for name, value in self.headers.items() if name not in _OF_THE_CLIP}
         if fault is None:
-            await FileResponse(path, media_type=_TYPE)(scope, receive, send)
+            await FileResponse(path, media_type=_TYPE, headers=headers)(scope, receive, send)
             return
         data = await asyncio.to_thread(path.read_bytes)
         half = data[: len(data) // 2]
         if fault.name == "truncated_file":
-            await Response(half, media_type=_TYPE)(scope, receive, send)
+            await Response(half, media_type=_TYPE, headers=headers)(scope, receive, send)
             return
-        headers = {"Content-Type": _TYPE, "Content-Length": str(len(data))}
+        headers |= {"content-type": _TYPE, "content-length": str(len(data))}
         await drip(receive, send, headers, half, drop_of=b"", seconds=float(fault.value))
         await drop(scope, receive)
 

@@ -48,7 +48,8 @@ def listen(host: str, port: int) -> socket.socket:
 def url_of(listening: socket.socket) -> str:
     """The root of what is served on this socket."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared with, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def config(sandbox: Sandbox) -> uvicorn.Config:
@@ -81,7 +82,8 @@ class InThread:
             RuntimeError: the server did not start.
         """
         self._thread.start()
-        if not self._started.wait(30):
+        self._started.wait()
+        if not self._server.started:
             raise RuntimeError("the sandbox did not start")
         return self
 
@@ -92,7 +94,10 @@ class InThread:
         self._listening.close()
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._listening])
+        try:
+            self._server.run(sockets=[self._listening])
+        finally:
+            self._started.set()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -28,6 +28,7 @@ LEAVES = [
         "db upgrade",
         "db check",
         "ledger verify",
+        "sandbox bill",
     ),
 ]
 

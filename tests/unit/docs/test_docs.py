@@ -64,6 +64,8 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
     context = typer.Context(group)
     for name in group.list_commands(context):
         _, command, _ = group.resolve_command(context, [name])
+        if getattr(command, "invoke_without_command", False):
+            yield (*path, name), command
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
         else:

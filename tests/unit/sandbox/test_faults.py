@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gateway.kit.testing import decode
-from gateway.sandbox.faults import KINDS, Fault, Order, Orders
+from gateway.sandbox.faults import ALWAYS, KINDS, RETRY_AFTER, Fault, Order, Orders
 
 from .conftest import Customer
 
@@ -222,3 +222,8 @@ def test_a_form_sent_again_is_the_same_create_though_its_boundary_is_new() -> No
     for boundary, hits in (("aaaa", 1), ("bbbb", 0)):
         body = f"--{boundary}\r\n\r\n[[sandbox:drop_before_accept]]\r\n--{boundary}--".encode()
         assert len(orders.draw("toy", body, f"multipart/form-data; boundary={boundary}")) == hits
+
+
+def test_every_fault_is_on_the_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "sandbox.md").read_text("utf-8")
+    assert not [name for name in (*KINDS, *RETRY_AFTER, ALWAYS) if f"`{name}`" not in page]

@@ -11,6 +11,7 @@ import pytest
 from gateway.kit.testing import decode
 
 from .conftest import Customer
+from .toy._sandbox import KEY
 
 
 def address(customer: Customer) -> str:
@@ -62,6 +63,7 @@ def test_a_provider_serves_the_file_itself(customer: Customer) -> None:
     id = customer.ordered()
     reply = customer.http.get(f"/jobs/{id}/file")
     assert decode(reply.content).frames == 8
+    assert (reply.headers["x-toy"], reply.headers["content-length"]) == ("yes", str(len(reply.content)))
 
 
 def test_a_clip_is_drawn_once_for_its_shape(customer: Customer) -> None:
@@ -75,6 +77,10 @@ def test_the_pages(customer: Customer) -> None:
         "status": "ok",
         "providers": {"toy": customer.world.url},
     }
+    assert httpx.get(f"{root}/sandbox/settings").json() == {
+        "plugins": {"toy": {"base_url": customer.world.url, "api_key": KEY}}
+    }
+    assert httpx.get(f"{root}/sandbox/faults").json()["faults"]["html"]["places"] == ["look", "create"]
     id = customer.ordered("[[sandbox:html]]", seconds="2")
     bill = httpx.get(f"{root}/sandbox/bill").json()
     assert (bill["billed_usd"], bill["billed_usd_by_provider"]) == ("0.10", {"toy": "0.10"})

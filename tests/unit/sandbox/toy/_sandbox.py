@@ -101,7 +101,9 @@ class FakeToy(FakeProvider):
     async def file(self, request: Request) -> Response:
         job = self.desk.job(request.path_params["id"], account="default")
         assert job is not None
-        return self.desk.file(job, request)
+        response = self.desk.file(job, request)
+        response.headers["X-Toy"] = "yes"
+        return response
 
     def told(self, job: FakeJob) -> dict[str, Any]:
         state = self.desk.state(job)
