@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -116,11 +117,7 @@ class OpenAIVideos(RemoteAdapter):
         order = _order(job, server.dialect)
         parts = [*order.parts(), *await asyncio.to_thread(_pictures, job, server.dialect)]
         headers = {"Idempotency-Key": job.tag} if server.dialect.idempotent else {}
-        title = server.dialect.title
-
-        def verdict(response: Response) -> Any:
-            return create_verdict(response, server.dialect)
-
+        title, verdict = server.dialect.title, partial(create_verdict, dialect=server.dialect)
         with translating(title, creating=True, classify=verdict):
             response = await server.client.post("/videos", files=parts, headers=headers)
             video = Video.model_validate(json_object(response))

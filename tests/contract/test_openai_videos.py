@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import override
 
 from adapters.openai_videos import register_adapters
-from adapters.openai_videos._sandbox import OPENAI_KEY, OpenAIVideosSandbox
+from adapters.openai_videos._sandbox import AZURE_KEY, OPENAI_KEY, OpenAIVideosSandbox
 from gateway.kit.cards import load_cards
 from gateway.kit.testing import RemoteAdapterContract, make_job
 from gateway.sandbox.testing import SandboxWorld
@@ -48,3 +48,14 @@ class TestOpenAIVideos(RemoteAdapterContract):
             return make_job(given.pop("offer", offers[0]), **{**self.shape, "prompt": prompt, **given})
 
         return ordered
+
+
+class TestAzure(TestOpenAIVideos):
+    """The same protocol under another header, by an account that the offer is led to."""
+
+    canary = AZURE_KEY
+
+    @override
+    @pytest.fixture
+    def offers(self, cards: Cards) -> list[Offer]:
+        return [offer for offer in cards.offers if offer.region == "azure"]

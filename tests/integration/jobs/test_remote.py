@@ -17,7 +17,16 @@ from gateway.jobs.settle import settle
 from gateway.jobs.submit import submit
 from gateway.jobs.watch import Watcher
 from gateway.media import StoreFull
-from gateway.spec import OutcomeUnknown, Running, Stopped, Succeeded, Ticket, Unavailable, UnexpectedReply
+from gateway.spec import (
+    Job,
+    OutcomeUnknown,
+    Running,
+    Stopped,
+    Succeeded,
+    Ticket,
+    Unavailable,
+    UnexpectedReply,
+)
 
 from .conftest import World
 
@@ -97,6 +106,19 @@ def test_a_submit_that_died_after_sending_is_looked_up_and_adopted(world: World)
     submit(world.runtime, attempt.id)
     assert world.attempt(video_id).state == "submitted"
     assert _submits(world) == 1
+
+
+def test_a_lookup_is_told_when_the_attempt_was_planned(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    async def lookup(_adapter: Any, job: Job) -> None:
+        told.append(job.planned_at)
+
+    monkeypatch.setattr(type(world.runtime.registry.remote("echo_remote")), "lookup", lookup)
+    attempt = world.attempt(world.accept())
+    world.update(attempt.id, state="submitting")
+    submit(world.runtime, attempt.id)
+    assert told == [attempt.created_at]
 
 
 def test_a_submit_that_died_before_sending_is_never_sent_blindly(world: World) -> None:
