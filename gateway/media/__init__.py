@@ -13,10 +13,12 @@ from gateway.media.errors import (
     of_full_disk,
     store_errors,
 )
-from gateway.media.fetch import MAX_RESULT_BYTES, fetch_result
+from gateway.media.fetch import MAX_RESULT_BYTES, fetch_image, fetch_result
+from gateway.media.guard import PublicOnly, is_public
 from gateway.media.images import (
     MAX_IMAGE_BYTES,
     MAX_IMAGE_PIXELS,
+    MAX_WRITTEN_BYTES,
     BadImage,
     CheckedImage,
     ImageCode,
@@ -39,15 +41,19 @@ __all__ = [
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
     "MAX_RESULT_BYTES",
+    "MAX_WRITTEN_BYTES",
     "Missing",
     "Probe",
+    "PublicOnly",
     "Store",
     "StoreError",
     "StoreFull",
     "Stored",
     "check_image",
     "decode_data_url",
+    "fetch_image",
     "fetch_result",
+    "is_public",
     "open_store",
     "probe",
     "spritesheet",

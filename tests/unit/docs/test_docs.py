@@ -156,9 +156,7 @@ def test_every_code_of_a_refused_request_is_in_the_errors_page() -> None:
 
 
 def test_every_code_of_a_failed_video_is_in_the_errors_page() -> None:
-    codes = codes_in(
-        "gateway/jobs", "gateway/spec/errors.py", "gateway/media/errors.py", "gateway/kit/_guard.py"
-    )
+    codes = codes_in("gateway/jobs", "gateway/spec/errors.py", "gateway/media/errors.py", "gateway/kit/http")
     codes |= codes_in("adapters", calls=["Failed"])
     assert {"worker_lost", "out_of_memory", "gave_up", "deadline_exceeded", "outcome_unknown"} <= codes
     assert not reference("errors").lacks(codes)
