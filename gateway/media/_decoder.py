@@ -20,6 +20,7 @@ _ENVIRONMENT = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH")
 """All that it gets of ours: no secret is where a picture might come to."""
 
 _PIECE = 1 << 20
+_START_WITHIN_S = 20
 _PATIENCE_S = _pixels.WALL_S + 5
 
 
@@ -71,7 +72,7 @@ class Decoder:
         try:
             with theirs, self._lock:
                 if not self._handed_over(theirs):
-                    self._end()  # it was killed: once more, with a new one
+                    self._end()  # it was killed, or hangs: once more, with a new one
                     if not self._handed_over(theirs):
                         raise ChildProcessError(
                             "the process that decodes images ends as soon as it is started"
@@ -87,7 +88,7 @@ class Decoder:
         try:
             socket.send_fds(control, [b"+"], [connection.fileno()])
             answer = control.recv(1)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
             return False
         if answer == b"-":
             raise BlockingIOError("no process can be started to decode an image: the system is at its limits")
@@ -103,6 +104,7 @@ class Decoder:
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
                 process_group=0,  # a terminal's Ctrl-C is for this process, which closes that one
             )
+        ours.settimeout(_START_WITHIN_S)
         self._control = ours
         atexit.register(self.close)
         return ours
@@ -112,6 +114,7 @@ class Decoder:
         if self._control is not None:
             self._control.close()
         if self._process is not None:
+            self._process.kill()
             self._process.wait()
         self._control = self._process = None
 

@@ -32,9 +32,13 @@ _JPEGS = {
     "JPEG",
     "MPO",
 }  # a phone's MPO is a JPEG with further pictures behind it: the first is the photograph
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_SIGNATURES = (_PNG, b"\xff\xd8\xff", b"RIFF")
 _START_OF_SCAN = b"\xff\xda"
-_MAX_SCANS = 100  # each scan of a progressive JPEG costs a pass over all its pixels; cameras write about ten
+# each scan of a progressive JPEG costs a pass over all its pixels; cameras write about ten
+_MAX_SCANS = 100
+_MAX_SCANNED = 1_000_000_000
+_MAX_CHUNKS = 20_000  # of a PNG; the smallest pieces that encoders write are 4 KiB
 _JPEG_MODES = {"L", "RGB"}
 _PNG_LEVEL = 3  # a third of the time that zlib's default takes, for a tenth more bytes
 
@@ -71,6 +75,7 @@ def written_anew(data: bytes, max_pixels: int, max_written: int) -> tuple[dict[s
         Refused: it cannot be used.
     """
     try:
+        _refuse_many_chunks(data)
         image = Image.open(BytesIO(data), formats=_FORMATS)
         _refuse_costly(image, data, max_pixels)
         if image.format == "PNG":
@@ -94,13 +99,24 @@ def written_anew(data: bytes, max_pixels: int, max_written: int) -> tuple[dict[s
         raise _broken(str(error)) from error
 
 
+def _refuse_many_chunks(data: bytes) -> None:
+    """Of a PNG: each is read by itself, and half a million fit into what may be sent."""
+    at, found = len(_PNG), 0
+    while data.startswith(_PNG) and at < len(data):
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        found += 1
+        if found > _MAX_CHUNKS:
+            raise _broken(f"a PNG of more than {_MAX_CHUNKS} chunks")
+
+
 def _refuse_costly(image: Image.Image, data: bytes, max_pixels: int) -> None:
     """What the header alone forbids, before any pixel is decoded."""
     if image.width * image.height > max_pixels:
         raise _too_many_pixels(max_pixels, image.size)
     if image.format in _JPEGS:
-        if data.count(_START_OF_SCAN) > _MAX_SCANS:
-            raise _broken(f"a JPEG of more than {_MAX_SCANS} scans")
+        scans = data.count(_START_OF_SCAN)
+        if scans > _MAX_SCANS or scans * image.width * image.height > _MAX_SCANNED:
+            raise _broken(f"a JPEG of {scans} scans")
     elif getattr(image, "is_animated", False):
         raise Refused("image_format_unsupported", "the image is animated: send a single still picture")
 
