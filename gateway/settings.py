@@ -64,11 +64,11 @@ class Pool(BaseModel):
 def _check_origin(text: str) -> str:
     try:
         parts = urlsplit(text)
-        named = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
-    except ValueError:
+        named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number
         named = False
-    if not named or text.count("@") or (parts.path, parts.query, parts.fragment) != ("", "", ""):
-        raise ValueError(f"{text!r} is no origin: write scheme, host and port, as http://10.0.0.5:9000")
+    if not named or not set("@*").isdisjoint(text) or any((parts.path, parts.query, parts.fragment)):
+        raise ValueError(f"{text!r} is no exact origin: write scheme, host and port, as http://10.0.0.5:9000")
     return text
 
 

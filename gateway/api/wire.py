@@ -72,9 +72,11 @@ class SentImage:
     @property
     def address(self) -> str | None:
         """The http(s) address that it is to be fetched from, or None if it was sent whole."""
-        source = self.source
-        remote = isinstance(source, str) and source[:8].lower().startswith(("http://", "https://"))
-        return source if remote else None
+        match self.source:
+            case str(url) if url[:8].lower().startswith(("http://", "https://")):
+                return url
+            case _:
+                return None
 
     @property
     def sent(self) -> bytes:

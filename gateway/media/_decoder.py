@@ -20,6 +20,7 @@ _ENVIRONMENT = ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH")
 """All that it gets of ours: no secret is where a picture might come to."""
 
 _PIECE = 1 << 20
+_WORDS = 1 << 16
 _START_WITHIN_S = 20
 _PATIENCE_S = _pixels.WALL_S + 5
 
@@ -39,27 +40,25 @@ class Decoder:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
-    def decode(self, data: bytes, **limits: int) -> tuple[dict[str, Any], bytearray]:
+    def decode(self, data: bytes, *, max_pixels: int, max_written: int) -> tuple[dict[str, Any], bytes]:
         """What a child answers for one image: its words, and the new file.
 
         Raises:
             Died: it did not answer.  OSError: no process can be started now.
         """
         until = time.monotonic() + _PATIENCE_S
+        limits = {"max_pixels": max_pixels, "max_written": max_written}
         with self._child() as connection:
             try:
                 connection.settimeout(_PATIENCE_S)
                 connection.sendall(json.dumps(limits).encode() + b"\n")
                 connection.sendall(data)
                 connection.shutdown(socket.SHUT_WR)
-                said = _everything(connection, until)
-            except (BrokenPipeError, ConnectionResetError, TimeoutError) as error:
+                words, _, written = _everything(connection, until, _WORDS + max_written).partition(b"\n")
+                told: dict[str, Any] = json.loads(words)
+            except (BrokenPipeError, ConnectionResetError, TimeoutError, ValueError) as error:
                 raise Died from error
-        words, complete, written = said.partition(b"\n")
-        if not complete:
-            raise Died
-        told: dict[str, Any] = json.loads(words)
-        return told, written
+        return told, bytes(written)
 
     def close(self) -> None:
         """End the process; children that are at work finish on their own."""
@@ -96,16 +95,16 @@ class Decoder:
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
+        self._control = ours
+        ours.settimeout(_START_WITHIN_S)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  # our own script
                 [sys.executable, "-P", str(_SCRIPT)],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
                 process_group=0,  # a terminal's Ctrl-C is for this process, which closes that one
             )
-        ours.settimeout(_START_WITHIN_S)
-        self._control = ours
         atexit.register(self.close)
         return ours
 
@@ -119,17 +118,17 @@ class Decoder:
         self._control = self._process = None
 
 
-def _everything(connection: socket.socket, until: float) -> bytearray:
-    """What comes up to the end of the stream.
+def _everything(connection: socket.socket, until: float, most: int) -> bytearray:
+    """What comes up to the end of the stream; the child is not trusted to end it.
 
     Raises:
-        TimeoutError: the end did not come in time.
+        TimeoutError: the end did not come in time, nor within so many bytes.
     """
     held = bytearray()
     while piece := connection.recv(_PIECE):
         held += piece
         left = until - time.monotonic()
-        if left <= 0:
+        if left <= 0 or len(held) > most:
             raise TimeoutError
         connection.settimeout(left)
     return held

@@ -52,22 +52,6 @@ class Refused(Exception):
         self.message = message
 
 
-class _Capped(BytesIO):
-    """A file in memory that will not grow over ``most`` bytes."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self._most = most
-
-    def write(self, data: Any) -> int:
-        if self.tell() + len(data) > self._most:
-            raise Refused(
-                "image_too_large",
-                f"written anew the image takes more than {self._most / 2**20:.3g} MiB: scale it down",
-            )
-        return super().write(data)
-
-
 def written_anew(data: bytes, max_pixels: int, max_written: int) -> tuple[dict[str, Any], bytes]:
     """Decode in full, turn upright and encode again: what it is, and the new file.
 
@@ -129,7 +113,7 @@ def _refuse_cut_png(data: bytes) -> None:
 
 def _encode(image: Image.Image, max_written: int) -> tuple[dict[str, Any], bytes]:
     """Write the pixels, and of all else only a palette's transparency."""
-    out = _Capped(max_written)
+    out = BytesIO()
     is_jpeg = image.format in _JPEGS
     image.info = {key: value for key, value in image.info.items() if key == "transparency"}
     if is_jpeg:
@@ -137,6 +121,11 @@ def _encode(image: Image.Image, max_written: int) -> tuple[dict[str, Any], bytes
         upright.save(out, "JPEG", quality=95)
     else:
         image.save(out, "PNG", compress_level=_PNG_LEVEL)
+    if out.tell() > max_written:
+        raise Refused(
+            "image_too_large",
+            f"written anew the image takes more than {max_written / 2**20:.3g} MiB: scale it down",
+        )
     media_type = "image/jpeg" if is_jpeg else "image/png"
     return {"media_type": media_type, "width": image.width, "height": image.height}, out.getvalue()
 

@@ -73,7 +73,7 @@ def check_image(
         ) from None
     if "code" in told:
         raise BadImage(told["code"], told["message"])
-    return CheckedImage(told["media_type"], told["width"], told["height"], bytes(written))
+    return CheckedImage(told["media_type"], told["width"], told["height"], written)
 
 
 def decode_data_url(url: str, *, max_bytes: int = MAX_IMAGE_BYTES) -> bytes:

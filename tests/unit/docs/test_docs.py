@@ -34,6 +34,7 @@ from gateway.settings import Settings
 from gateway.spec import (
     Candidate,
     Dropped,
+    Images,
     Lifecycle,
     ModelCard,
     Offer,
@@ -41,6 +42,7 @@ from gateway.spec import (
     Plan,
     Preset,
     Price,
+    PromptLimit,
     hooks,
 )
 from routing_policies._slots import BUILT_IN
@@ -171,7 +173,7 @@ def test_every_reason_and_note_is_in_the_errors_page() -> None:
 
 def test_every_field_of_a_card_and_fault_of_the_join_is_in_the_cards_page() -> None:
     page = reference("cards")
-    for value in (ModelCard, Lifecycle, Offer, OfferLimits, Preset, Price):
+    for value in (ModelCard, Images, PromptLimit, Lifecycle, Offer, OfferLimits, Preset, Price):
         assert not page.lacks({*value.model_fields}), value.__name__
     faults = codes_in("gateway/catalog/catalog.py")
     assert "duplicate_model" in faults

@@ -46,6 +46,8 @@ def mischief(data, max_pixels, max_written):
             return {{"found": sorted(os.environ)}}, b""
         if kind == "pid":
             return {{"found": [os.getpid(), os.getppid()]}}, b""
+        if kind == "flood":
+            return {{}}, bytes(20_000_000)
         if kind == "limits":
             return {{"found": [max_pixels, max_written]}}, b""
     except (OSError, MemoryError) as error:
@@ -75,7 +77,7 @@ def ask(decoder: Decoder, kind: str) -> object:
     return decoder.decode(kind.encode(), max_pixels=7, max_written=9)[0]["found"]
 
 
-@pytest.mark.parametrize("kind", ["spin", "wait", "crash"])
+@pytest.mark.parametrize("kind", ["spin", "wait", "crash", "flood"])
 def test_a_child_that_does_not_come_back_ends_and_takes_nobody_with_it(decoder: Decoder, kind: str) -> None:
     with pytest.raises(Died):
         ask(decoder, kind)
@@ -137,6 +139,18 @@ def test_one_that_ends_at_once_is_no_fault_of_the_picture(
     monkeypatch.setattr(_decoder, "_SCRIPT", script)
     with pytest.raises(ChildProcessError, match="ends as soon as it is started"):
         ask(Decoder(), "none")
+
+
+def test_that_there_can_be_no_child_now_is_no_fault_of_the_picture(
+    tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "crowded.py"
+    crowded = "import os\ndef fork():\n    raise BlockingIOError\nos.fork = fork\n"
+    script.write_text(crowded + _decoder._SCRIPT.read_text())
+    monkeypatch.setattr(_decoder, "_SCRIPT", script)
+    for _ in range(2):
+        with pytest.raises(BlockingIOError, match="at its limits"):
+            ask(decoder, "none")
 
 
 def test_a_picture_that_kills_its_child_is_refused(monkeypatch: pytest.MonkeyPatch, decoder: Decoder) -> None:
