@@ -11,10 +11,11 @@ import os
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -60,6 +61,21 @@ class Pool(BaseModel):
         return data
 
 
+def _check_origin(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number
+        named = False
+    if not named or not set("@*").isdisjoint(text) or any((parts.path, parts.query, parts.fragment)):
+        raise ValueError(f"{text!r} is no exact origin: write scheme, host and port, as http://10.0.0.5:9000")
+    return text
+
+
+Origin = Annotated[str, AfterValidator(_check_origin)]
+"""Scheme, host and perhaps a port, and nothing behind them."""
+
+
 class Settings(BaseSettings):
     """How this deployment runs."""
 
@@ -87,8 +103,11 @@ class Settings(BaseSettings):
         default=None, description="load exactly these; all if unset"
     )
     offers: tuple[Offer, ...] = ()
-    result_origins: tuple[str, ...] = Field(
+    result_origins: tuple[Origin, ...] = Field(
         default=(), description="exact origins a result may be fetched from though they are not public https"
+    )
+    image_origins: tuple[Origin, ...] = Field(
+        default=(), description="the same for the input images that callers name by address"
     )
     sandbox_url: str = Field(
         default="", description="where `reelgate sandbox` is served; no test mode if unset"

@@ -44,7 +44,10 @@ PUBLIC_ROUTES = frozenset(
 """What answers without a key (a HEAD counts as its GET); every other route depends on ``authenticate``."""
 
 IMAGE_DECODERS = 2
-"""Images decoded at once: the largest that is allowed takes a few hundred MB while it is."""
+"""Requests whose images are decoded at once: the largest that is allowed takes a few hundred MB."""
+
+IMAGE_FETCHERS = 32
+"""Requests whose images are fetched at once; each may hold ``max_body_bytes`` of them."""
 
 
 def create_app(runtime: Runtime) -> FastAPI:
@@ -69,6 +72,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.runtime = runtime
     app.state.metrics = Metrics()
     app.state.decoders = CapacityLimiter(IMAGE_DECODERS)
+    app.state.fetchers = CapacityLimiter(IMAGE_FETCHERS)
     app.state.sql = CapacityLimiter(SQL_THREADS)
     app.state.callers = Callers()
     for module in (

@@ -37,7 +37,7 @@ async def make_final(
     if not dry_run:
         made = await in_sql_thread(request, partial(existing_final, runtime, caller, video_id))
         if made is not None:
-            return _again(video_object(made))
+            return video_reply(video_object(made), replayed=True)
     try:
         final = await to_thread.run_sync(plan_final, runtime, caller, video_id, wishes)
     except Missing:
@@ -57,7 +57,7 @@ async def make_final(
         accepted = await to_thread.run_sync(take)
     except PlanRefused as error:
         raise plan_refused(error, asked.model, asked.preset) from None
-    return _again(accepted.reply) if accepted.replayed else video_reply(accepted.reply)
+    return video_reply(accepted.reply, replayed=accepted.replayed)
 
 
 @router.get("/{video_id}/lineage", response_model=Lineage)
@@ -87,9 +87,3 @@ def described(final: Final) -> dict[str, Any]:
         "difference_usd": None if estimate is None else usd_text(estimate - preview),
         "plan": final.tied.plan.model_dump(mode="json"),
     }
-
-
-def _again(video: dict[str, Any]) -> JSONResponse:
-    response = video_reply(video)
-    response.headers["idempotent-replayed"] = "true"
-    return response

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
 
@@ -17,17 +17,17 @@ from gateway.api.auth import Authenticated, runtime_of
 from gateway.api.errors import ApiError, invalid, plan_refused
 from gateway.api.forms import Form, read_form
 from gateway.api.params import VideoId, checked_video_id
-from gateway.api.pictures import check_images
+from gateway.api.pictures import check_images, fetch_images
 from gateway.api.schemas import CONTINUE_BODY, CREATE_BODY, REMIX_BODY, DeletedVideo, VideoList
 from gateway.api.threads import in_sql_thread
 from gateway.api.video_object import POLL_AFTER_HEADER, Video, poll_after_ms, video_object
-from gateway.api.wire import read_continue, read_create, read_remix
+from gateway.api.wire import Sent, SentImage, read_continue, read_create, read_remix
 from gateway.db.keys import Caller
 from gateway.jobs.accept import NEW, Origin, accept, dry_run
 from gateway.jobs.continuation import continuation
 from gateway.jobs.control import cancel_video, delete_video
 from gateway.jobs.errors import PlanRefused
-from gateway.jobs.idempotency import Idempotency
+from gateway.jobs.idempotency import Idempotency, first_reply
 from gateway.jobs.records import VideoNotFound, get_request, get_video, list_videos, queue_place
 from gateway.jobs.runtime import Runtime
 from gateway.media import Missing
@@ -44,8 +44,13 @@ async def create(
 ) -> JSONResponse:
     """Accept a video to be made."""
     runtime = runtime_of(request)
-    asked, images = await _read_request(request, runtime)
-    idempotency = idempotency_of(caller, idempotency_key, "create", asked)
+    sent = read_create(await read_body(request, runtime))
+    idempotency = idempotency_of(caller, idempotency_key, "create", sent.request, sent.images)
+    if idempotency is not None and sent.images:  # a replay neither fetches nor decodes them again
+        earlier = await in_sql_thread(request, partial(first_reply, runtime.db, caller, idempotency))
+        if earlier is not None:
+            return video_reply(earlier, replayed=True)
+    asked, images = await _with_images(request, runtime, sent)
     return await _accepted(request, caller, asked, images, idempotency)
 
 
@@ -53,7 +58,7 @@ async def create(
 async def plan(request: Request, caller: Authenticated) -> JSONResponse:
     """Show how a create with this body would be served, at what price and why; nothing is made."""
     runtime = runtime_of(request)
-    asked, _ = await _read_request(request, runtime)
+    asked, _ = await _with_images(request, runtime, read_create(await read_body(request, runtime)))
     decided = await in_sql_thread(request, partial(dry_run, runtime, caller, asked))
     return JSONResponse(decided.model_dump(mode="json"))
 
@@ -152,14 +157,23 @@ async def read_body(request: Request, runtime: Runtime) -> Form:
     )
 
 
-async def _read_request(request: Request, runtime: Runtime) -> tuple[VideoRequest, dict[str, bytes]]:
-    """The body as a request, and the bytes of its images by sha256."""
-    sent = read_create(await read_body(request, runtime))
+async def _with_images(
+    request: Request, runtime: Runtime, sent: Sent
+) -> tuple[VideoRequest, dict[str, bytes]]:
+    """The request with its images, and their bytes by sha256."""
     if not sent.images:
         return sent.request, {}
-    decoders: CapacityLimiter = request.app.state.decoders
-    check = partial(check_images, sent.images, max_bytes=runtime.settings.max_image_bytes)
-    described, contents = await to_thread.run_sync(check, limiter=decoders)
+    settings, state, images = runtime.settings, request.app.state, sent.images
+    if any(image.address for image in images):
+        async with state.fetchers:
+            images = await fetch_images(
+                images,
+                origins=settings.image_origins,
+                max_bytes=settings.max_image_bytes,
+                max_total=settings.max_body_bytes,
+            )
+    check = partial(check_images, images, max_bytes=settings.max_image_bytes)
+    described, contents = await to_thread.run_sync(check, limiter=state.decoders)
     return sent.request.model_copy(update={"images": described}), contents
 
 
@@ -185,14 +199,19 @@ def _stored_images(runtime: Runtime, asked: VideoRequest) -> tuple[VideoRequest,
 
 
 def idempotency_of(
-    caller: Caller, key: str | None, operation: str, asked: VideoRequest
+    caller: Caller, key: str | None, operation: str, asked: VideoRequest, sent: Sequence[SentImage] = ()
 ) -> Idempotency | None:
-    """The key with a fingerprint of the parsed request, in which an image stands as its sha256."""
+    """The key with a fingerprint of the parsed request, in which an image stands as its sha256.
+
+    That of one in ``sent`` is of what was sent, bytes or URL: nothing has been fetched or decoded yet.
+    """
     if key is None:
         return None
     told: dict[str, Any] = {"operation": operation, "request": asked.model_dump(mode="json")}
     if not caller.livemode:
         told["livemode"] = False
+    if sent:
+        told["images"] = [[image.role, hashlib.sha256(image.sent).hexdigest()] for image in sent]
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
     return Idempotency(key=key, fingerprint=hashlib.sha256(canonical.encode()).hexdigest())
 
@@ -220,13 +239,11 @@ async def _accepted(
         accepted = await (to_thread.run_sync(take) if images else in_sql_thread(request, take))
     except PlanRefused as error:
         raise plan_refused(error, asked.model, asked.preset) from None
-    response = video_reply(accepted.reply)
-    if accepted.replayed:
-        response.headers["idempotent-replayed"] = "true"
-    return response
+    return video_reply(accepted.reply, replayed=accepted.replayed)
 
 
-def video_reply(video: dict[str, Any]) -> JSONResponse:
+def video_reply(video: dict[str, Any], *, replayed: bool = False) -> JSONResponse:
     """A video, with how long to wait before the next look at it."""
     wait = poll_after_ms(video, time.time())
-    return JSONResponse(video, headers={} if wait is None else {POLL_AFTER_HEADER: str(wait)})
+    headers = {} if wait is None else {POLL_AFTER_HEADER: str(wait)}
+    return JSONResponse(video, headers=headers | ({"idempotent-replayed": "true"} if replayed else {}))

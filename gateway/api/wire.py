@@ -24,6 +24,7 @@ _LATER = {
     "loras": "leave it out, or name a model that has the style",
     "webhook_url": "leave it out, and follow GET /v1/videos/{id}/events",
 }
+MAX_IMAGES = 16
 CONTINUE_FIELDS = ("priority", "max_cost", "deadline")
 """What a continuation may say anew; the rest is as it was for the preview."""
 
@@ -52,7 +53,7 @@ class _Wire(BaseModel):
 
 
 class ImageRef(_Wire):
-    """An image by data URL; ``file_id`` is known only to be refused in words."""
+    """An image by URL; ``file_id`` is known only to be refused in words."""
 
     image_url: str | None = None
     file_id: str | None = None
@@ -81,11 +82,25 @@ class ImageFields(_Wire):
 
 @dataclass(frozen=True, kw_only=True)
 class SentImage:
-    """An image as it was sent: a file, or a data URL still to be decoded. ``param`` is the field's name."""
+    """An image as it came: a file, or a URL still to be decoded or fetched. ``param`` is the field's name."""
 
     role: ImageRole
     param: str
     source: bytes | str
+
+    @property
+    def address(self) -> str | None:
+        """The http(s) address that it is to be fetched from, or None if it was sent whole."""
+        match self.source:
+            case str(url) if url[:8].lower().startswith(("http://", "https://")):
+                return url
+            case _:
+                return None
+
+    @property
+    def sent(self) -> bytes:
+        """What was sent, as bytes."""
+        return self.source.encode() if isinstance(self.source, str) else self.source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,10 +215,12 @@ def _sent_images(fields: ImageFields, files: Mapping[str, bytes]) -> tuple[SentI
     for name, role in single.items():
         reference = getattr(fields, name)
         if reference is not None:
-            sent.append(SentImage(role=role, param=name, source=_data_url(name, reference)))
+            sent.append(SentImage(role=role, param=name, source=_url_of(name, reference)))
     for index, image in enumerate(fields.images):
         param = f"images[{index}]"
-        sent.append(SentImage(role=image.role, param=param, source=_data_url(param, image)))
+        sent.append(SentImage(role=image.role, param=param, source=_url_of(param, image)))
+    if len(sent) > MAX_IMAGES:
+        raise invalid("images", f"'images' holds more than {MAX_IMAGES}: send fewer.")
     for role, short in (("first_frame", "input_reference"), ("last_frame", "last_frame")):
         if sum(image.role == role for image in sent) > 1:
             message = f"There is more than one {role}: send it once, as '{short}' or in 'images', not both."
@@ -211,18 +228,12 @@ def _sent_images(fields: ImageFields, files: Mapping[str, bytes]) -> tuple[SentI
     return tuple(sent)
 
 
-def _data_url(param: str, image: ImageRef) -> str:
+def _url_of(param: str, image: ImageRef) -> str:
     if image.file_id is not None:
-        message = f"'{param}': files by id are not kept here: send the image itself, as a file or a data URL."
+        message = f"'{param}': files by id are not kept here: send the image itself, as a file, or its URL."
         raise invalid(param, message, "file_id_not_supported")
     if image.image_url is None:
         raise invalid(param, f"'{param}' holds no image: send it as a file or as image_url.")
-    if image.image_url[:8].lower().startswith(("http://", "https://")):
-        message = (
-            f"'{param}': images are not fetched from addresses yet: send the image itself, as a file or as "
-            "data:image/png;base64,…"
-        )
-        raise invalid(param, message, "image_url_not_supported")
     return image.image_url
 
 

@@ -13,11 +13,13 @@ from gateway.media.errors import (
     of_full_disk,
     store_errors,
 )
-from gateway.media.fetch import MAX_RESULT_BYTES, fetch_result
+from gateway.media.fetch import MAX_RESULT_BYTES, fetch_image, fetch_result
 from gateway.media.frames import end_frames
+from gateway.media.guard import PublicOnly, is_public
 from gateway.media.images import (
     MAX_IMAGE_BYTES,
     MAX_IMAGE_PIXELS,
+    MAX_WRITTEN_BYTES,
     BadImage,
     CheckedImage,
     ImageCode,
@@ -40,8 +42,10 @@ __all__ = [
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
     "MAX_RESULT_BYTES",
+    "MAX_WRITTEN_BYTES",
     "Missing",
     "Probe",
+    "PublicOnly",
     "Store",
     "StoreError",
     "StoreFull",
@@ -49,7 +53,9 @@ __all__ = [
     "check_image",
     "decode_data_url",
     "end_frames",
+    "fetch_image",
     "fetch_result",
+    "is_public",
     "open_store",
     "probe",
     "spritesheet",

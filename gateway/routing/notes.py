@@ -17,6 +17,7 @@ def candidate_notes(
     """Every note on this way of serving the request."""
     return (
         *_unheard_knobs(request, card, output),
+        *_long_prompt(request, card),
         *_audio(request, card, offer, output),
         *_retiring(card.id, card.lifecycle, today),
         *_retiring(offer.id, offer.lifecycle, today),
@@ -33,6 +34,13 @@ def _unheard_knobs(request: VideoRequest, card: ModelCard, output: Output) -> It
         yield Note(code="seed_ignored", detail=f"{card.id} takes no seed")
     if request.negative_prompt is not None and not card.negative_prompt:
         yield Note(code="negative_prompt_ignored", detail=f"{card.id} takes no negative prompt")
+
+
+def _long_prompt(request: VideoRequest, card: ModelCard) -> Iterator[Note]:
+    most, length = card.prompt_limit.characters, len(request.prompt)
+    if most is not None and length > most:
+        detail = f"{card.id} reads the first {most:,} characters of a prompt; this one has {length:,}"
+        yield Note(code="prompt_truncated", detail=detail)
 
 
 def _audio(request: VideoRequest, card: ModelCard, offer: Offer, output: Output) -> Iterator[Note]:

@@ -13,7 +13,7 @@ from gateway.routing.accounts import choose_account, serving, why_none
 from gateway.routing.excluded import Excluded
 from gateway.routing.facts import Facts
 from gateway.routing.output import makes_audio
-from gateway.spec import Lifecycle, ModelCard, Offer, Preset, VideoRequest
+from gateway.spec import Images, InputImage, Lifecycle, ModelCard, Offer, Preset, VideoRequest
 
 CardRule = Callable[[VideoRequest, ModelCard, date], None]
 OfferRule = Callable[[VideoRequest, ModelCard, Offer, Facts], None]
@@ -79,6 +79,39 @@ def _card_images(request: VideoRequest, card: ModelCard, today: date) -> None:
         if given > most:
             can = ", ".join(f"{n} {name}" for name, n in allowed.items() if n) or "no image"
             raise Excluded("image_role_unsupported", f"{card.id} takes {can}; {given} {role} was given")
+
+
+def _card_image_shapes(request: VideoRequest, card: ModelCard, today: date) -> None:
+    for image in request.images:
+        unsuitable = _shape_refused(image, card.images)
+        if unsuitable:
+            raise Excluded("image_unsuitable", f"{card.id} takes images {unsuitable}")
+
+
+def _shape_refused(image: InputImage, takes: Images) -> str | None:
+    """The limit that the image does not keep, with its own figure, or None."""
+    width, height = image.width, image.height
+    sides = f"the {image.role} has {width}x{height}"
+    short, long = sorted((width, height))
+    if takes.min_side is not None and short < takes.min_side:
+        return f"of at least {takes.min_side} px a side; {sides}"
+    if takes.max_side is not None and long > takes.max_side:
+        return f"of at most {takes.max_side} px a side; {sides}"
+    if takes.max_ratio is not None and long > takes.max_ratio * short:
+        return f"of at most {takes.max_ratio.normalize():f}:1; {sides}, which is {long / short:.2f}:1"
+    if takes.max_bytes is not None and image.bytes > takes.max_bytes:
+        return f"of at most {takes.max_bytes:,} bytes; the {image.role}, written anew, has {image.bytes:,}"
+    return None
+
+
+def _card_prompt(request: VideoRequest, card: ModelCard, today: date) -> None:
+    limit = card.prompt_limit
+    if limit.refused and limit.characters is not None and len(request.prompt) > limit.characters:
+        raise Excluded(
+            "prompt_too_long",
+            f"{card.id} takes prompts of at most {limit.characters:,} characters; this one has"
+            f" {len(request.prompt):,}",
+        )
 
 
 def _card_audio(request: VideoRequest, card: ModelCard, today: date) -> None:
@@ -175,6 +208,8 @@ CARD_RULES: tuple[CardRule, ...] = (
     _card_alive,
     _card_task,
     _card_images,
+    _card_image_shapes,
+    _card_prompt,
     _card_audio,
     _card_offered,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from typing_extensions import override
 
-from gateway.kit.http import download
+from gateway.kit.http import Hop, UnsafeUrl, download, origin_of
 from gateway.kit.testing._contract import AdapterContract, MakesJobs
 from gateway.spec import (
     Adopts,
@@ -42,7 +42,7 @@ class World(Protocol):
     """A fake upstream in the test's hand; each order holds for the jobs made and submitted after it."""
 
     origins: Collection[str]
-    """Where results may be fetched from though it is no public address: the fake's own origin."""
+    """Where results may be fetched from, and nowhere else: the fake's own origin."""
 
     def adapter(self) -> RemoteAdapter:
         """A fresh adapter that speaks to this upstream, configured with the suite's canary."""
@@ -71,6 +71,20 @@ class World(Protocol):
     def created(self) -> int:
         """How many jobs the upstream has taken, and would bill."""
         ...
+
+
+class _Only:
+    """Lets nothing be fetched but from the fake."""
+
+    def __init__(self, origins: Collection[str]) -> None:
+        self._origins = {origin_of(origin) for origin in origins}
+
+    def check_url(self, hop: Hop) -> None:
+        if hop.origin not in self._origins:
+            raise UnsafeUrl(f"The result is at {hop.origin}, which is not among the fake's origins.")
+
+    def check_addresses(self, hop: Hop, addresses: Sequence[str]) -> None:
+        """Wherever the fake may be."""
 
 
 class RemoteAdapterContract(AdapterContract):
@@ -109,14 +123,20 @@ class RemoteAdapterContract(AdapterContract):
             assert isinstance(adapter, StreamsContent), "no URL and no content() to take the result from"
             path.write_bytes(b"".join([chunk async for chunk in adapter.content(ticket)]))
             return path
+        held = bytearray()
+
+        async def take(chunk: bytes) -> None:
+            held.extend(chunk)
+
         await download(
             snapshot.url,
-            path,
+            take,
+            guard=_Only(world.origins),
             headers=adapter.download_headers(ticket),
             max_bytes=_LARGEST_CLIP,
-            allowed_origins=world.origins,
             deadline_s=30,
         )
+        path.write_bytes(held)
         return path
 
     @pytest.mark.asyncio

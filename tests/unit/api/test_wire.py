@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from decimal import Decimal
 from io import BytesIO
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from gateway.api import pictures
 from gateway.api.errors import ApiError
 from gateway.api.forms import Form
 from gateway.api.pictures import check_images
 from gateway.api.schemas import CREATE_BODY
 from gateway.api.wire import SentImage, read_continue, read_create, read_remix
+from gateway.media import BadImage
 from gateway.spec import Continues, VideoRequest
 
 DONE = Continues(
@@ -122,8 +125,6 @@ def test_seconds_out_of_range_are_told_the_range(seconds: object) -> None:
         ("preset", "No Preset", "invalid_value"),
         ("user", "me", "unknown_parameter"),
         ("input_reference", {"file_id": "file-1"}, "file_id_not_supported"),
-        ("input_reference", {"image_url": "https://example.com/a.png"}, "image_url_not_supported"),
-        ("input_reference", "HTTP://example.com/a.png", "image_url_not_supported"),
         ("input_reference", {}, "invalid_value"),
         ("input_reference", 5, "invalid_type"),
         ("last_frame", {"file_id": "file-1"}, "file_id_not_supported"),
@@ -148,7 +149,7 @@ def test_a_missing_prompt_and_a_near_miss() -> None:
         ({"role": "hero", "image_url": "data:1"}, "images[0].role"),
         ({"image_url": "data:1"}, "images[0].role"),
         ({"role": "reference", "url": "data:1"}, "images[0].url"),
-        ({"role": "reference", "image_url": "http://x"}, "images[0]"),
+        ({"role": "reference", "file_id": "file-1"}, "images[0]"),
     ],
 )
 def test_a_wrong_entry_of_images_is_named(image: dict[str, str], param: str) -> None:
@@ -165,6 +166,75 @@ def test_an_image_may_come_in_any_form_but_once() -> None:
     assert refusal(images=[first], input_reference="data:1").param == "input_reference"
     assert refusal(images=[first, first]).param == "input_reference"
     assert refusal(files={"input_reference": b"file"}, images=[first]).param == "input_reference"
+
+
+def test_an_image_may_be_named_by_its_address() -> None:
+    for url in ("https://cdn.example/a.png", "HTTP://cdn.example/a.png"):
+        (image,) = read_create(Form(fields={"prompt": "a cat", "input_reference": url})).images
+        assert image.address == url
+    for url in ("data:image/png;base64,AA", "ftp://cdn.example/a.png", "https:a.png", " https://cdn.example"):
+        (image,) = read_create(Form(fields={"prompt": "a cat", "last_frame": {"image_url": url}})).images
+        assert image.address is None
+
+
+def test_more_images_than_any_model_takes_are_refused_before_one_is_fetched() -> None:
+    reference = {"role": "reference", "image_url": "https://cdn.example/a.png"}
+    assert len(read_create(Form(fields={"prompt": "a cat", "images": [reference] * 16})).images) == 16
+    error = refusal(images=[reference] * 17)
+    assert (error.param, "more than 16" in error.message) == ("images", True)
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
+    """Takes the place of the guarded fetch; which addresses, within how many seconds."""
+    asked: list[tuple[str, float]] = []
+
+    async def fetch_image(
+        url: str, *, allowed_origins: Collection[str], max_bytes: int, deadline_s: float
+    ) -> bytes:
+        assert (tuple(allowed_origins), max_bytes) == (("http://10.0.0.5:9000",), 600)
+        asked.append((url, deadline_s))
+        if "inside" in url:
+            raise BadImage("image_url_unsafe", "it is inside")
+        return url.encode() + bytes(500)
+
+    monkeypatch.setattr(pictures, "fetch_image", fetch_image)
+    return asked
+
+
+async def fetching(*sources: bytes | str) -> list[bytes | str]:
+    sent = [SentImage(role="reference", param=f"images[{n}]", source=s) for n, s in enumerate(sources)]
+    origins = ("http://10.0.0.5:9000",)
+    whole = await pictures.fetch_images(sent, origins=origins, max_bytes=600, max_total=1100)
+    assert [image.param for image in whole] == [image.param for image in sent]
+    return [image.source for image in whole]
+
+
+async def test_only_what_is_named_by_address_is_fetched(fetched: list[tuple[str, float]]) -> None:
+    found = await fetching(
+        b"file", "https://a.example/1", "data:image/png;base64,AA", "http://10.0.0.5:9000/2"
+    )
+    assert found[0] == b"file"
+    assert found[2] == "data:image/png;base64,AA"
+    assert [bytes(found[n])[:8] for n in (1, 3)] == [b"https://", b"http://1"]  # type: ignore[arg-type]  # bytes
+    assert [url for url, _ in fetched] == ["https://a.example/1", "http://10.0.0.5:9000/2"]
+    assert 15 >= fetched[0][1] >= fetched[1][1] > 10
+
+
+@pytest.mark.parametrize(
+    ("sources", "code", "param"),
+    [
+        (["https://a.example/1", "https://inside.example/2"], "image_url_unsafe", "images[1]"),
+        (["https://a.example/1"] * 3, "image_too_large", "images[2]"),
+    ],
+)
+@pytest.mark.usefixtures("fetched")
+async def test_an_image_that_cannot_be_had_is_refused_by_its_field(
+    sources: list[str], code: str, param: str
+) -> None:
+    with pytest.raises(ApiError) as raised:
+        await fetching(*sources)
+    assert (raised.value.status, raised.value.code, raised.value.param) == (400, code, param)
 
 
 def test_images_are_checked_and_named_by_their_hash() -> None:

@@ -37,6 +37,7 @@ from gateway.settings import Settings
 from gateway.spec import (
     Candidate,
     Dropped,
+    Images,
     Lifecycle,
     ModelCard,
     Offer,
@@ -44,6 +45,7 @@ from gateway.spec import (
     Plan,
     Preset,
     Price,
+    PromptLimit,
     hooks,
 )
 from routing_policies._slots import BUILT_IN
@@ -165,9 +167,7 @@ def test_every_code_of_a_refused_request_is_in_the_errors_page() -> None:
 
 
 def test_every_code_of_a_failed_video_is_in_the_errors_page() -> None:
-    codes = codes_in(
-        "gateway/jobs", "gateway/spec/errors.py", "gateway/media/errors.py", "gateway/kit/_guard.py"
-    )
+    codes = codes_in("gateway/jobs", "gateway/spec/errors.py", "gateway/media/errors.py", "gateway/kit/http")
     codes |= codes_in("adapters", calls=["Failed"])
     assert {"worker_lost", "out_of_memory", "gave_up", "deadline_exceeded", "outcome_unknown"} <= codes
     assert not reference("errors").lacks(codes)
@@ -182,7 +182,7 @@ def test_every_reason_and_note_is_in_the_errors_page() -> None:
 
 def test_every_field_of_a_card_and_fault_of_the_join_is_in_the_cards_page() -> None:
     page = reference("cards")
-    for value in (ModelCard, Lifecycle, Offer, OfferLimits, Preset, Price):
+    for value in (ModelCard, Images, PromptLimit, Lifecycle, Offer, OfferLimits, Preset, Price):
         assert not page.lacks({*value.model_fields}), value.__name__
     faults = codes_in("gateway/catalog/catalog.py")
     assert "duplicate_model" in faults

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from gateway.media import StoreError, StoreFull, fetch, fetch_result
+from gateway.kit.http import Guard, Hop, Take, TooLong, UnsafeUrl
+from gateway.media import BadImage, StoreError, StoreFull, fetch, fetch_image, fetch_result
 from gateway.spec import RateLimited, Unavailable, UnexpectedReply
 
 MIB = 1 << 20
@@ -134,20 +136,16 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     asked: list[tuple[object, ...]] = []
 
     async def download(
-        url: str,
-        to: Path,
-        *,
-        headers: Mapping[str, str],
-        max_bytes: int,
-        allowed_origins: Collection[str],
-        deadline_s: float,
+        url: str, take: Take, *, guard: Guard, headers: Mapping[str, str], max_bytes: int, deadline_s: float
     ) -> int:
-        asked.append((url, dict(headers), max_bytes, tuple(allowed_origins), deadline_s))
-        leave(to, b"part")
-        if "full" in url:
-            raise OSError(errno.ENOSPC, "No space left on device")
+        inside = Hop(scheme="http", host="127.0.0.1", port=9000, userinfo=False)
+        with suppress(UnsafeUrl):
+            guard.check_url(inside)
+            url += " and inside"
+        asked.append((url, dict(headers), max_bytes, deadline_s))
+        await take(b"part")
         if "gone" in url:
-            raise UnexpectedReply("it may have expired")
+            raise UnexpectedReply("It may have expired.")
         return 0 if "empty" in url else 4
 
     monkeypatch.setattr(fetch, "download", download)
@@ -160,18 +158,54 @@ async def test_a_url_goes_to_the_guarded_download(to: Path, downloads: list[tupl
     told = {"X-Key": "k"}
     origins = ["http://127.0.0.1:9000"]
     await fetch_result(url, to, headers=told, allowed_origins=origins, max_bytes=9, deadline_s=3)
-    assert downloads == [
-        (url, {}, 2 * 1024**3, (), 600.0),
-        (url, told, 9, tuple(origins), 3),
-    ]
+    assert downloads == [(url, {}, 2 * 1024**3, 600.0), (url + " and inside", told, 9, 3)]
     assert content(to) == b"part"
 
 
-@pytest.mark.parametrize(
-    ("name", "error"), [("full", StoreFull), ("gone", UnexpectedReply), ("empty", UnexpectedReply)]
-)
+@pytest.mark.parametrize("name", ["gone", "empty"])
 @pytest.mark.usefixtures("downloads")
-async def test_a_failed_download_leaves_no_file(to: Path, name: str, error: type[Exception]) -> None:
-    with pytest.raises(error):
+async def test_a_failed_download_leaves_no_file(to: Path, name: str) -> None:
+    with pytest.raises(UnexpectedReply):
         await fetch_result(f"https://cdn.example/{name}", to)
     assert content(to) is None
+
+
+async def image(url: str, *, origins: Collection[str] = (), max_bytes: int = 9) -> bytes:
+    return await fetch_image(url, allowed_origins=origins, max_bytes=max_bytes, deadline_s=3)
+
+
+async def test_an_images_url_goes_there_too_and_without_headers(downloads: list[tuple[object, ...]]) -> None:
+    assert await image("https://cdn.example/a.png") == b"part"
+    assert await image("https://cdn.example/b.png", origins=["http://127.0.0.1:9000"]) == b"part"
+    assert downloads == [
+        ("https://cdn.example/a.png", {}, 9, 3),
+        ("https://cdn.example/b.png and inside", {}, 9, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "words"),
+    [
+        (
+            UnsafeUrl("The address at x is not https."),
+            "image_url_unsafe",
+            "address at x is not https; or",
+        ),
+        (TooLong("Longer."), "image_too_large", "larger than 2 MiB"),
+        (Unavailable("It was slow."), "image_url_unreachable", "it was slow; or send the image itself"),
+        (UnexpectedReply("The file is gone."), "image_url_unreachable", "the file is gone; or send"),
+        (RateLimited("Slow down."), "image_url_unreachable", "slow down; or send"),
+    ],
+)
+async def test_an_image_that_cannot_be_had_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch, trouble: Exception, code: str, words: str
+) -> None:
+    async def download(*_: object, **__: object) -> int:
+        raise trouble
+
+    monkeypatch.setattr(fetch, "download", download)
+    with pytest.raises(BadImage) as caught:
+        await image("https://cdn.example/a.png?sig=s3cret", max_bytes=2 * MIB)
+    assert caught.value.code == code
+    assert words in caught.value.message
+    assert "s3cret" not in caught.value.message

@@ -99,7 +99,9 @@ class World:
     def request(self, **fields: Any) -> VideoRequest:
         return VideoRequest.model_validate({"prompt": "a paper boat on a river", **fields})
 
-    def image(self, role: ImageRole = "first_frame", width: int = 1280, height: int = 720) -> InputImage:
+    def image(
+        self, role: ImageRole = "first_frame", width: int = 1280, height: int = 720, size: int = 1000
+    ) -> InputImage:
         return InputImage(
             role=role,
             key="in/0",
@@ -107,7 +109,7 @@ class World:
             media_type="image/png",
             width=width,
             height=height,
-            bytes=1000,
+            bytes=size,
         )
 
     def wan(self, model: str, tasks: list[str], *, tiny: bool = False) -> ModelCard:

@@ -89,6 +89,69 @@ def test_image_roles(world, one, roles, images, words):
     assert words in dropped.detail
 
 
+# (a limit of the card, an image on its edge, one beyond it, words of the detail)
+SHAPES: list[tuple[dict[str, Any], dict[str, int], dict[str, int], str]] = [
+    (
+        {"min_side": 300},
+        {"width": 300, "height": 4000},
+        {"width": 4000, "height": 299},
+        "at least 300 px a side; ",
+    ),
+    ({"min_side": 300}, {"width": 300, "height": 300}, {"width": 299, "height": 300}, "has 299x300"),
+    (
+        {"max_side": 4000},
+        {"width": 4000, "height": 10},
+        {"width": 10, "height": 4001},
+        "at most 4000 px a side; ",
+    ),
+    ({"max_ratio": "2.5"}, {"width": 250, "height": 100}, {"width": 251, "height": 100}, "at most 2.5:1; "),
+    (
+        {"max_ratio": "2.5"},
+        {"width": 100, "height": 250},
+        {"width": 100, "height": 251},
+        "100x251, which is 2.51:1",
+    ),
+    (
+        {"max_bytes": 10_000_000},
+        {"size": 10_000_000},
+        {"size": 10_000_001},
+        "10,000,000 bytes; the last_frame",
+    ),
+    ({"max_bytes": 10_000_000}, {"size": 10_000_000}, {"size": 12_345_678}, "has 12,345,678"),
+]
+
+
+@pytest.mark.parametrize(("limit", "edge", "beyond", "words"), SHAPES)
+def test_an_image_outside_of_the_models_limits(world, one, limit, edge, beyond, words):
+    card = world.card("one", *one.offers, images={"first_frame": True, "last_frame": True, **limit})
+    first, facts = world.image(), world.facts(card)
+    fits = world.request(model="one", images=[world.image(**edge), world.image("last_frame", **edge)])
+    assert plan(fits, facts).chosen is not None
+    dropped = only_reason(
+        world.request(images=[world.image(**edge), world.image("last_frame", **beyond)]), facts
+    )
+    assert (dropped.code, dropped.offer) == ("image_unsuitable", None)
+    assert words in dropped.detail
+    assert plan(world.request(model="one", images=[first]), world.facts(one)).chosen is not None
+
+
+def test_a_prompt_that_the_model_would_refuse(world, one):
+    limits = {"characters": 2_500, "refused": True}
+    facts = world.facts(world.card("one", *one.offers, prompt_limit=limits))
+    assert plan(world.request(model="one", prompt="雨" * 2_500), facts).chosen.notes == ()
+    dropped = only_reason(world.request(prompt="x" * 2_501), facts)
+    assert (dropped.code, dropped.offer) == ("prompt_too_long", None)
+    assert "at most 2,500 characters; this one has 2,501" in dropped.detail
+
+
+def test_a_prompt_that_the_model_would_cut_is_noted(world, one):
+    facts = world.facts(world.card("one", *one.offers, prompt_limit={"characters": 2_500}))
+    assert plan(world.request(model="one", prompt="x" * 2_500), facts).chosen.notes == ()
+    (note,) = plan(world.request(model="one", prompt="x" * 2_501), facts).chosen.notes
+    assert note.code == "prompt_truncated"
+    assert "the first 2,500 characters of a prompt; this one has 2,501" in note.detail
+
+
 # (fields of the request, fields of the offer, code, words of the detail); refused for every preset at once
 OFFER_CASES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({}, {"adapter": "stranger"}, "no_adapter", "'stranger'"),

@@ -192,3 +192,15 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
     settings = load_settings(tmp_path)
     with pytest.raises(ValidationError, match="frozen"):
         settings.port = 1  # type: ignore[misc]  # that it is refused is the test
+
+
+@pytest.mark.parametrize("field", ["result_origins", "image_origins"])
+def test_an_origin_is_scheme_host_and_port_and_nothing_else(tmp_path: Path, field: str) -> None:
+    for good in ("http://10.0.0.5:9000", "https://store.internal", "http://[::1]:9000"):
+        assert getattr(load_settings(tmp_path, **{field: (good,)}), field) == (good,)
+    for bad in (
+        *("10.0.0.5:9000", "http://10.0.0.5:9000/", "http://10.0.0.5/bucket", "http://10.0.0.5?x", "ftp://a"),
+        *("http://user@10.0.0.5", "http://:9000", "http://10.0.0.5:x", "http://10.0.0.5:0", "http://*", ""),
+    ):
+        with pytest.raises(SettingsError, match=f"{field}.*http://10.0.0.5:9000"):
+            load_settings(tmp_path, **{field: (bad,)})

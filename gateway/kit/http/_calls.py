@@ -1,27 +1,14 @@
-"""HTTP for adapters and for the core: one client, one translation of trouble, one guarded download.
-
-This is the only module that imports httpx. An adapter's call looks like this::
-
-    with translating("Comet", creating=True):
-        reply = json_object(await self._client.post("/jobs", json=order))
-
-Nothing here retries, follows a redirect unasked, or reads proxies from the environment.
-"""
+"""Calls to a provider: the client, and what trouble with it means."""
 
 from __future__ import annotations
 
-import asyncio
-import ssl
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
 
-from gateway.kit._guard import UnsafeUrl, public_pool
 from gateway.kit._reply import excerpt, retry_after
 from gateway.spec import (
     BadRequest,
@@ -37,23 +24,8 @@ from gateway.spec import (
     Unsupported,
 )
 
-__all__ = [
-    "Client",
-    "Response",
-    "UnsafeUrl",
-    "Verdict",
-    "client",
-    "download",
-    "json_object",
-    "refusal",
-    "translating",
-]
-
 Client: TypeAlias = httpx.AsyncClient
 Response: TypeAlias = httpx.Response
-
-_MAX_REDIRECTS = 3
-_CHUNK = 1024 * 1024
 
 # what a request may hold besides secrets; every other header's value is struck from error texts
 _OPEN_HEADERS = frozenset(
@@ -242,10 +214,10 @@ def _where(error: httpx.HTTPError | httpx.InvalidURL) -> str:
 
 
 def _request(request: httpx.Request) -> str:
-    return f"{request.method} {_bare(request.url)}"
+    return f"{request.method} {bare(request.url)}"
 
 
-def _bare(url: httpx.URL) -> str:
+def bare(url: httpx.URL) -> str:
     """The URL without user, query and fragment, each of which may be a credential."""
     return str(url.copy_with(userinfo=b"", query=None, fragment=None))
 
@@ -263,141 +235,3 @@ def _secrets(request: httpx.Request) -> list[str]:
     """What a request said in confidence."""
     headers = [value for name, value in request.headers.items() if name not in _OPEN_HEADERS]
     return headers + [value for _, value in request.url.params.multi_items()]
-
-
-async def download(
-    url: str,
-    to: Path,
-    *,
-    headers: Mapping[str, str],
-    max_bytes: int,
-    allowed_origins: Collection[str],
-    deadline_s: float,
-) -> int:
-    """Fetch a URL that came from outside into the file ``to``, and return its length in bytes.
-
-    https and public addresses only, but for the exact ``allowed_origins`` (``http://10.0.0.5:9000``), which
-    are the operator's to name. At most three redirects are followed, each checked alike; ``headers`` go to
-    the first URL's own origin only. ``deadline_s`` bounds the whole. What could not be finished is removed.
-    That the file is a whole video is for the caller to verify.
-
-    Raises:
-        UnsafeUrl: it leads where the gateway must not go.  Unavailable, RateLimited: worth another try.
-        UnexpectedReply: gone, refused, or longer than ``max_bytes``.  OSError: ``to`` cannot be written.
-    """
-    allowed = frozenset(_origin(_parsed(origin)) for origin in allowed_origins)
-    target = _parsed(url)
-    try:
-        async with asyncio.timeout(deadline_s):
-            return await _walk(target, to, headers, max_bytes, allowed)
-    except TimeoutError:
-        raise _unfetched(target, f"it was not finished within {deadline_s:g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        # the last URL may differ from the first, and neither httpx's text nor the query is fit for a log
-        raise _unfetched(target, type(error).__name__) from None
-
-
-async def _walk(
-    target: httpx.URL, to: Path, headers: Mapping[str, str], max_bytes: int, allowed: frozenset[str]
-) -> int:
-    home = _origin(target)
-    for _ in range(_MAX_REDIRECTS + 1):
-        transport = _transport(target, allowed)
-        sent = {**(headers if _origin(target) == home else {}), "Accept-Encoding": "identity"}
-        async with (
-            httpx.AsyncClient(transport=transport, timeout=30.0, trust_env=False) as one_hop,
-            one_hop.stream("GET", target, headers=sent) as response,
-        ):
-            if response.next_request is None:
-                _check_answer(response, max_bytes)
-                return await _save(response, to, max_bytes)
-            target = response.next_request.url
-    raise UnexpectedReply(f"The result at {target.host} redirects more than {_MAX_REDIRECTS} times.")
-
-
-def _transport(target: httpx.URL, allowed: frozenset[str]) -> httpx.AsyncHTTPTransport:
-    if target.userinfo:
-        raise UnsafeUrl(f"A result URL on {target.host} carries credentials of its own.")
-    transport = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False)
-    if _origin(target) in allowed:
-        return transport
-    if target.scheme != "https":
-        raise UnsafeUrl(
-            f"A result URL on {target.host} is not https.",
-            operator_detail=f"{_bare(target)} is not https. If it is your own store, allow its exact origin.",
-        )
-    # httpx has no public way to set a network backend; tests/unit/kit/test_download.py watches this one
-    transport._pool = public_pool(_tls())
-    return transport
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context(trust_env=False)
-
-
-def _check_answer(response: Response, max_bytes: int) -> None:
-    status, url = response.status_code, response.request.url
-    if status == 429:
-        wait = retry_after(response.headers.get("retry-after"), datetime.now(UTC))
-        raise RateLimited(
-            f"{url.host} takes no more calls for now: fetch the result later.", retry_after=wait
-        )
-    if status == 408 or status >= 500:
-        raise _unfetched(url, f"HTTP {status}")
-    if status != 200:
-        raise UnexpectedReply(
-            f"The result at {url.host} is not to be had (HTTP {status}): it may have expired.",
-            operator_detail=f"HTTP {status} to GET {_bare(url)}",
-        )
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise UnexpectedReply(f"The result at {url.host} came compressed, unasked.")
-    declared = response.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise _too_long(url, max_bytes)
-
-
-async def _save(response: Response, to: Path, max_bytes: int) -> int:
-    size = 0
-    try:
-        with await asyncio.to_thread(to.open, "wb") as file:
-            async for chunk in response.aiter_raw(_CHUNK):
-                size += len(chunk)
-                if size > max_bytes:
-                    raise _too_long(response.request.url, max_bytes)
-                await asyncio.to_thread(file.write, chunk)
-    except BaseException:
-        _remove(to)
-        raise
-    return size
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-def _parsed(url: str) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        raise UnexpectedReply("The provider's result URL is not a URL.") from None
-    if not parsed.host or parsed.scheme not in ("http", "https"):
-        raise UnsafeUrl("The provider's result URL is not an http or https address.")
-    return parsed
-
-
-def _origin(url: httpx.URL) -> str:
-    return f"{url.scheme}://{url.netloc.decode()}"
-
-
-def _unfetched(url: httpx.URL, why: str) -> Unavailable:
-    return Unavailable(
-        f"The result at {url.host} could not be fetched ({why}). Try again later.",
-        operator_detail=f"GET {_bare(url)}: {why}",
-    )
-
-
-def _too_long(url: httpx.URL, max_bytes: int) -> UnexpectedReply:
-    return UnexpectedReply(
-        f"The result at {url.host} is longer than the {max_bytes:,} bytes that are accepted."
-    )
