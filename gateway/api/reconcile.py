@@ -78,9 +78,7 @@ def settle_word(
         )
         raise ApiError(404, "attempt_not_found", message, param="attempt_id") from None
     except reconcile.NotReconcilable as error:
-        raise ApiError(
-            409, "not_reconcilable", f"Nothing was changed: {error}.", param="attempt_id"
-        ) from None
+        raise ApiError(409, "not_reconcilable", f"Nothing was changed: {error}", param="attempt_id") from None
 
 
 def _described(row: sa.Row[Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 from gateway.api.reconcile import Action, describe_unknown, settle_word
 from gateway.cli._open import opened_runtime
 from gateway.cli._options import AsJson, DataDir
-from gateway.cli._output import console, emit, table
+from gateway.cli._output import emit
 
 app = typer.Typer(no_args_is_help=True, help="List the attempts of unknown outcome, and settle one.")
 
@@ -25,19 +25,15 @@ def list_unknown(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         emit({"attempts": found})
         return
-    names = (
-        "attempt_id",
-        "adapter",
-        "account",
-        "offer",
-        "submitted_at",
-        "estimate_usd",
-        "video_status",
-        "detail",
-    )
-    rows = ([attempt[name] for name in names] for attempt in found)
-    columns = ("attempt", "adapter", "account", "offer", "submitted", "estimate $>", "video", "what was seen")
-    console().print(table("Of unknown outcome", columns, rows))
+    for one in found:
+        typer.echo(
+            "{attempt_id}  {adapter} {account}, {offer}, at {submitted_at}\n"
+            "  about ${estimate_usd}; the video {video_id} is {video_status}\n"
+            "  {detail}\n".format(**one)
+            + f"  to do: {', '.join(one['actions'])}"
+        )
+    if not found:
+        typer.echo("no attempt is of unknown outcome")
 
 
 @app.command()

@@ -44,7 +44,7 @@ class NoSuchAttempt(JobError):
 
 
 class NotReconcilable(JobError):
-    """This cannot be done to the attempt; the text says why and what can."""
+    """This cannot be done to the attempt; the text says why and what can, in a sentence."""
 
 
 def unknown_attempts(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
@@ -115,7 +115,7 @@ def resubmit(resources: Resources, attempt_id: str, who: str) -> None:
         if row.settled_at is not None or row.stop_requested_at is not None:
             raise NotReconcilable(
                 f"{attempt_id} is not sent again: its video is over, and nobody would get what is made; "
-                "adopt it or release it, so that the costs on record are right"
+                "adopt it or release it, so that the costs on record are right."
             )
         again: dict[str, Any] = {"fence": row.fence + 1, "next_poll_at": None, "tries": 0}
         again |= {"error_code": None, "error_message": None, "operator_detail": None}
@@ -130,7 +130,7 @@ def _unknown(connection: sa.Connection, attempt_id: str, *, lock: bool = False) 
     except sa.exc.NoResultFound:
         raise NoSuchAttempt(attempt_id) from None
     if row.state != UNKNOWN:
-        raise NotReconcilable(f"{attempt_id} is {row.state}: there is nothing to reconcile")
+        raise NotReconcilable(f"{attempt_id} is {row.state}: there is nothing to reconcile.")
     return row
 
 
@@ -143,7 +143,7 @@ def _refuse_anothers(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket
     )
     other = connection.execute(known.limit(1)).scalar()
     if other is not None:
-        raise NotReconcilable(f"the provider's job {ticket.id} is that of {other}")
+        raise NotReconcilable(f"The provider's job {ticket.id} is that of {other}.")
 
 
 def _seen(resources: Resources, row: sa.Row[Any], upstream_id: str) -> Ticket:
@@ -151,7 +151,7 @@ def _seen(resources: Resources, row: sa.Row[Any], upstream_id: str) -> Ticket:
     adapter = resources.registry.find(row.adapter, row.account)
     if not isinstance(adapter, Adopts):
         raise NotReconcilable(
-            f"adapter {row.adapter} cannot adopt a job by its id: release it or resubmit it"
+            f"Adapter {row.adapter} cannot adopt a job by its id: release it or resubmit it."
         )
     try:
         ticket = adapter.ticket(build_job(resources, row), upstream_id)

@@ -205,6 +205,7 @@ class Watcher:
                 give_up(connection, fresh)
                 return
             backoff = min(timedelta(seconds=1) * 2 ** min(fresh.tries, 10), BACKOFF_LONGEST)
+            lost = fresh.state == "outcome_unknown"  # what was seen at the submit says more
             asked_s = (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0
             change(
                 connection,
@@ -212,7 +213,7 @@ class Watcher:
                 expect=live,
                 next_poll_at=now() + later(max(backoff, timedelta(seconds=asked_s))),
                 tries=fresh.tries + 1,
-                operator_detail=_detail(error),
+                operator_detail=fresh.operator_detail if lost else _detail(error),
             )
 
     def _settle_again(self, row: Row) -> None:

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from gateway.spec import Lifecycle, ModelCard, Note, Offer, Output, VideoRequest
 
 SOON = timedelta(days=30)
-"""An end as near as this is always told."""
+"""An end as near as this is told to the operator, too."""
 
 
 def candidate_notes(
@@ -52,22 +52,27 @@ def _audio(request: VideoRequest, card: ModelCard, offer: Offer, output: Output)
 
 
 def retires_soon(lifecycle: Lifecycle, today: date) -> str | None:
-    """When it ends, in words, if that is within ``SOON`` or past; else None."""
+    """When it ends, in words, if that is known and within ``SOON``, or past; else None."""
     end = lifecycle.retired_on or lifecycle.retires_not_before
-    return _when(lifecycle) if end is not None and end - today <= SOON else None
+    if end is None or end - today > SOON or not _known(lifecycle, end, today):
+        return None
+    return _when(lifecycle)
 
 
 def _retiring(who: str, lifecycle: Lifecycle, today: date) -> Iterator[Note]:
-    """An end that is announced, and one that is near, announced or not."""
+    """Every end that is known, however far off."""
     end = lifecycle.retired_on or lifecycle.retires_not_before or lifecycle.deprecated
-    announced = lifecycle.announced is None or lifecycle.announced <= today
-    if end is None or not (announced or retires_soon(lifecycle, today) or today >= end):
+    if end is None or not _known(lifecycle, end, today):
         return
     successor = f"; its successor is {lifecycle.successor}" if lifecycle.successor else ""
     if lifecycle.retired_on is None and lifecycle.retires_not_before is None:
         yield Note(code="deprecated", detail=f"{who} is deprecated from {end} on{successor}")
     else:
         yield Note(code="retiring", detail=f"{who} retires {_when(lifecycle)}{successor}")
+
+
+def _known(lifecycle: Lifecycle, end: date, today: date) -> bool:
+    return lifecycle.announced is None or lifecycle.announced <= today or today >= end
 
 
 def _when(lifecycle: Lifecycle) -> str:

@@ -168,7 +168,15 @@ def test_it_stays_within_the_hold_and_the_deadline(
     assert len(_ways(world, video_id)) == ways
 
 
-# --- a model that is gone
+# --- a model that ends, and one that is gone
+
+
+def test_an_end_within_thirty_days_is_told_with_the_video(make_world: Callable[..., World]) -> None:
+    soon = now().date() + timedelta(days=30)
+    world = make_world(offers=(hand_offer(lifecycle={"retired_on": soon}),), policy="cheapest")
+    world.install(Hand())
+    notes = world.video(world.accept(**ASKED)).notes
+    assert {"code": "retiring", "detail": f"hand/echo-remote retires on {soon}"} in notes
 
 
 def test_an_offer_whose_model_is_gone_is_passed_over_until_a_person_restores_it(

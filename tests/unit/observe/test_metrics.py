@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.db import Database, new_id, now
+from gateway.db.accounts import locked, save
 from gateway.db.ids import first_id
 from gateway.db.tables import ATTEMPT_STATES, attempts, leases, videos
 from gateway.jobs.records import LATENCY_PARTS
@@ -93,6 +95,20 @@ def test_a_doubt_stays_counted_when_it_is_given_up(books: Books) -> None:
     samples = scrape(Metrics(), books.db)
     assert value(samples, "attempts", state="outcome_unknown") == 1
     assert value(samples, "outcome_unknown") == 2
+
+
+def test_the_state_of_each_provider_account_is_told(books: Books) -> None:
+    with books.db.write() as connection:
+        save(connection, replace(locked(connection, "comet", "main"), state="stopped"))
+        locked(connection, "comet", "other")
+    samples = scrape(Metrics(), books.db)
+    states = {
+        (account, state): value(samples, "account_state", adapter="comet", account=account, state=state)
+        for account in ("main", "other")
+        for state in ("closed", "open", "stopped")
+    }
+    assert {key for key, shown in states.items() if shown} == {("main", "stopped"), ("other", "closed")}
+    assert set(states.values()) == {0, 1}
 
 
 def test_the_autoscalers_query_counts_what_waits_and_runs(books: Books) -> None:
