@@ -190,6 +190,24 @@ def test_an_open_account_is_probed_by_one_job_and_the_rest_follow_when_it_works(
     assert [world.submitted(video_id).state for video_id in (*videos[1:], other)] == ["submitted"] * 3
 
 
+def test_a_job_that_comes_while_another_probes_waits(
+    world: World, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand.accounts = ("first",)
+    probe, other = world.accept(**ONLY_HAND), world.accept(**ONLY_HAND)
+    _set(world, "first", state="open", since=now(), opened_by="submit", retry_at=now() - timedelta(seconds=1))
+    send = hand.submit
+
+    async def meanwhile(job: Any) -> Any:
+        monkeypatch.setattr(hand, "submit", send)
+        assert (await asyncio.to_thread(world.submitted, other)).waiting
+        return await send(job)
+
+    monkeypatch.setattr(hand, "submit", meanwhile)
+    assert world.submitted(probe).state == "submitted"
+    assert len(hand.sent) == 1
+
+
 def test_while_a_probe_is_under_way_no_other_is_sent(world: World, hand: Hand) -> None:
     hand.accounts = ("first",)
     videos = [world.accept(**ONLY_HAND) for _ in range(2)]

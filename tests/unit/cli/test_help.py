@@ -17,8 +17,9 @@ from gateway.cli._group import COMMANDS
 HEAVY = ("pydantic", "sqlalchemy", "fastapi", "httpx", "dbos", "uvicorn", "av", "PIL", "torch", "yaml")
 OURS = ("gateway.spec", "gateway.settings", "adapters", "routing_policies")
 
+GROUPS = ("keys", "tenants", "accounts", "offers", "reconcile", "db", "ledger")
 LEAVES = [
-    *(name for name in COMMANDS if name not in ("keys", "tenants", "accounts", "offers", "reconcile", "db", "ledger")),
+    *(name for name in COMMANDS if name not in GROUPS),
     *(
         "keys create",
         "keys list",
