@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,9 +15,10 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.db import now
-from gateway.db.accounts import AccountState, locked, read_accounts, save
+from gateway.db.accounts import UNKNOWN_HELD, AccountState, jobs_held, locked, read_accounts, save
 from gateway.db.tables import provider_accounts
 from gateway.jobs import accounts as accounts_module
+from gateway.jobs import admit as admit_module
 from gateway.jobs import submit as submit_module
 from gateway.jobs.accept import dry_run
 from gateway.jobs.accounts import FAILURES, reset_account
@@ -313,16 +317,43 @@ def test_what_finds_its_account_full_waits_and_the_oldest_starts_first(world: Wo
     assert [account for account, _ in hand.sent] == ["first"] * 2
 
 
-def test_a_job_of_unknown_outcome_keeps_its_place_until_it_is_given_up(world: World, hand: Hand) -> None:
+@pytest.mark.parametrize(
+    "over", [{"settled_at": now()}, {"started_at": now() - UNKNOWN_HELD}], ids=["given up", "an hour later"]
+)
+def test_a_job_of_unknown_outcome_keeps_its_place_for_a_while(
+    world: World, hand: Hand, over: dict[str, Any]
+) -> None:
     hand.accounts, hand.allowed["first"] = ("first",), AccountLimits(concurrent=1)
     lost, other = world.accept(**ONLY_HAND), world.accept(**ONLY_HAND)
     hand.trouble["first"] = OutcomeUnknown("lost")
     world.submitted(lost)
     hand.trouble.clear()
     assert world.submitted(other).waiting
-    world.update(world.attempt(lost).id, settled_at=now())
+    release_waiting(world.runtime)
+    assert world.attempt(other).waiting
+    world.update(world.attempt(lost).id, **over)
     release_waiting(world.runtime)
     assert world.submitted(other).state == "submitted"
+
+
+def test_two_that_come_at_once_do_not_both_take_the_last_place(
+    world: World, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand.accounts, hand.allowed["first"] = ("first",), AccountLimits(concurrent=1)
+    videos = [world.accept(**ONLY_HAND) for _ in range(2)]
+    counted = threading.Barrier(2)
+
+    def count(*given: Any, **more: Any) -> Any:
+        found = jobs_held(*given, **more)
+        with suppress(threading.BrokenBarrierError):  # the other is kept out, as it should be
+            counted.wait(0.5)
+        return found
+
+    monkeypatch.setattr(admit_module, "jobs_held", count)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(world.submitted, videos))
+    assert sorted(attempt.state for attempt in found) == ["planned", "submitted"]
+    assert len(hand.sent) == 1
 
 
 def test_what_waits_can_be_cancelled(world: World, hand: Hand) -> None:
