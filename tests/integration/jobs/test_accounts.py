@@ -341,6 +341,7 @@ def test_two_that_come_at_once_do_not_both_take_the_last_place(
 ) -> None:
     hand.accounts, hand.allowed["first"] = ("first",), AccountLimits(concurrent=1)
     videos = [world.accept(**ONLY_HAND) for _ in range(2)]
+    _set(world, "first")  # its row is there to be locked
     counted = threading.Barrier(2)
 
     def count(*given: Any, **more: Any) -> Any:
