@@ -114,12 +114,10 @@ def _order_named(given: PolicyInput, candidates: Sequence[Candidate]) -> Ordered
     preview = given.request.mode == "preview"
 
     def place(candidate: Candidate) -> tuple[Any, ...]:
-        preset = _preset(given, candidate)
-        return preview and not preset.fast, preview and preset.finished_by is None, *_place(given, candidate)
+        return preview and not _preset(given, candidate).fast, *_place(given, candidate)
 
     ordered = sorted(candidates, key=place)
-    quick = ", fast presets first, then those that stop early: the mode is preview"
-    reason = "the named model" + (quick if preview else "")
+    reason = "the named model" + (", fast presets first: the mode is preview" if preview else "")
     return Ordered(candidates=tuple(because(c, reason) for c in ordered), branch="named")
 
 

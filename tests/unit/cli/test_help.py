@@ -18,7 +18,11 @@ HEAVY = ("pydantic", "sqlalchemy", "fastapi", "httpx", "dbos", "uvicorn", "av", 
 OURS = ("gateway.spec", "gateway.settings", "adapters", "routing_policies")
 
 LEAVES = [
-    *(name for name in COMMANDS if name not in ("keys", "tenants", "accounts", "offers", "reconcile", "db", "ledger")),
+    *(
+        name
+        for name in COMMANDS
+        if name not in ("keys", "tenants", "accounts", "offers", "reconcile", "db", "ledger")
+    ),
     *(
         "keys create",
         "keys list",
