@@ -19,7 +19,15 @@ OURS = ("gateway.spec", "gateway.settings", "adapters", "routing_policies")
 
 GROUPS = ("keys", "tenants", "accounts", "offers", "reconcile", "db", "ledger")
 LEAVES = [
+<<<<<<< HEAD
     *(name for name in COMMANDS if name not in GROUPS),
+=======
+    *(
+        name
+        for name in COMMANDS
+        if name not in ("keys", "tenants", "accounts", "offers", "reconcile", "db", "ledger")
+    ),
+>>>>>>> main
     *(
         "keys create",
         "keys list",
