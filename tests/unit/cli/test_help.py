@@ -17,17 +17,12 @@ from gateway.cli._group import COMMANDS
 HEAVY = ("pydantic", "sqlalchemy", "fastapi", "httpx", "dbos", "uvicorn", "av", "PIL", "torch", "yaml")
 OURS = ("gateway.spec", "gateway.settings", "adapters", "routing_policies")
 
-GROUPS = ("keys", "tenants", "accounts", "offers", "reconcile", "db", "ledger")
 LEAVES = [
-<<<<<<< HEAD
-    *(name for name in COMMANDS if name not in GROUPS),
-=======
     *(
         name
         for name in COMMANDS
         if name not in ("keys", "tenants", "accounts", "offers", "reconcile", "db", "ledger")
     ),
->>>>>>> main
     *(
         "keys create",
         "keys list",
