@@ -37,6 +37,7 @@ from gateway.spec import (
     RateLimited,
     Unavailable,
     UnexpectedReply,
+    Unsupported,
     VideoRequest,
 )
 
@@ -98,6 +99,29 @@ def test_a_bad_key_stops_its_account_and_the_job_goes_on_with_the_other(world: W
         assert reset_account(connection, "hand", "first", "a test").state == "stopped"
     world.runtime.timings.forget_accounts()
     assert world.attempt(world.accept(**ONLY_HAND)).account == "first"
+    assert world.problems() == []
+
+
+@pytest.mark.parametrize(
+    "error", [NotAuthorised("bad key"), Unavailable("503"), Unsupported("not there")], ids=repr
+)
+def test_a_job_goes_to_the_account_that_has_its_offer_and_so_does_the_next_way(
+    make_world: Callable[..., World], hand: Hand, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(submit_module, "_wait", lambda state: 0)
+    price = {**hand_offer()["prices"][0], "usd": "0.002"}
+    world = make_world(offers=(hand_offer(), hand_offer(id="hand/west", prices=[price])), policy="cheapest")
+    world.install(hand)
+    hand.lacks = {"first": {"hand/west"}, "second": {"hand/echo-remote"}}
+    hand.trouble = {"first": error}
+    ways = [(way.offer, way.account) for way in _plan(world, **ONLY_HAND).candidates]
+    assert ways == [("hand/echo-remote", "first"), ("hand/west", "second")]
+    video_id = world.accept(**ONLY_HAND)
+    world.submitted(video_id)
+    settle(world.runtime, world.attempt(video_id).id)
+    after = world.submitted(video_id, 2)
+    assert (after.offer, after.account, after.state) == ("hand/west", "second", "submitted")
+    assert {account for account, _ in hand.sent} == {"first", "second"}
     assert world.problems() == []
 
 
