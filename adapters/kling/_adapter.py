@@ -124,6 +124,10 @@ class Kling(RemoteAdapter):
         id = await find(account, path, job.tag)
         return self._ticket(account, path, id) if id is not None else None
 
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of a task that a person found, by Kling's id of it; looked at before it is adopted."""
+        return self._ticket(self._account(job.account), tasks_path(job), upstream_id)
+
     def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[str]:
         """The task that a callback is about.
 

@@ -171,6 +171,10 @@ class OpenAIVideos(RemoteAdapter):
             raise OutcomeUnknown(f"{title} has {len(found)} jobs that could be this one: {', '.join(found)}.")
         return Ticket(id=found[0], data={"account": server.name}) if found else None
 
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of a video that a person found, by its id; looked at before it is adopted."""
+        return Ticket(id=upstream_id, data={"account": self._serving(job).name})
+
     def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[str]:
         """The job of a ``video.completed`` or ``video.failed`` event, signed as Standard Webhooks says."""
         if not any(_signed(server.webhook, headers, body) for server in self._servers.values()):

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from pydantic import ValidationError
 from typing_extensions import override
@@ -118,6 +119,12 @@ class Seedance(RemoteAdapter):
             reply = json_object(await self._client(account).post(TASKS, json=order.body(), headers=traced))
         return _ticket(job, account, read(Created, reply).id, notes)
 
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of a task that a person found, by its id; looked at before it is adopted."""
+        account = self._account(job)
+        _, notes = order_of(job, account, read_options(job, SeedanceOptions))
+        return _ticket(job, account, upstream_id, notes)
+
     @override
     async def poll(self, ticket: Ticket) -> Snapshot:
         return _snapshot(await self._task(ticket), _kept(ticket))
@@ -143,7 +150,7 @@ class Seedance(RemoteAdapter):
         if (await self._task(ticket)).status != "queued":
             return False
         with translating(PROVIDER, creating=False, classify=classify):
-            response = await self._client(_kept(ticket).account).delete(f"{TASKS}/{ticket.id}")
+            response = await self._client(_kept(ticket).account).delete(_task_path(ticket))
             if response.status_code == 409:  # it has begun in the meantime
                 return False
             json_object(response)
@@ -213,7 +220,7 @@ class Seedance(RemoteAdapter):
     async def _task(self, ticket: Ticket) -> Task:
         http = self._client(_kept(ticket).account)
         with translating(PROVIDER, creating=False, classify=classify):
-            return read(Task, json_object(await http.get(f"{TASKS}/{ticket.id}")))
+            return read(Task, json_object(await http.get(_task_path(ticket))))
 
     async def _list(self, account: str, query: dict[str, Any]) -> Page:
         with translating(PROVIDER, creating=False, classify=classify):
@@ -276,6 +283,10 @@ def _success(task: Task, kept: Kept) -> Succeeded:
 def _ticket(job: Job, account: str, id: str, notes: tuple[Note, ...]) -> Ticket:
     kept = Kept(account=account, tier=_tier(job), draws_seed=job.request.seed is None, notes=notes)
     return Ticket(id=id, data=kept.model_dump(mode="json"))
+
+
+def _task_path(ticket: Ticket) -> str:
+    return f"{TASKS}/{quote(ticket.id, safe='')}"
 
 
 def _kept(ticket: Ticket) -> Kept:

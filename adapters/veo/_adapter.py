@@ -23,6 +23,7 @@ from gateway.kit.http import Response, client, json_object, refusal, translating
 from gateway.kit.options import read_options
 from gateway.spec import (
     AccountLimits,
+    BadRequest,
     Failed,
     Job,
     NotAuthorised,
@@ -91,16 +92,14 @@ class Veo(RemoteAdapter):
 
     @override
     async def submit(self, job: Job) -> Ticket:
-        account = self._account(job.account)
-        surface = VeoParams.model_validate(job.preset.params).surface
+        account, where = self._account(job.account), self._where(job)
+        surface = where.surface
         if surface not in account.surfaces:
             raise Unsupported(
                 f"This gateway's account at Google cannot have {job.offer.id}; nothing was created.",
                 operator_detail=f"accounts.{job.account} in the section veo has no credential for {surface}.",
             )
         order = order_of(job, read_options(job, VeoOptions), account, surface)
-        location = account.location or job.offer.region or "us-central1"
-        where = _Where(account=job.account, surface=surface, location=location)
         url = f"{self._models(where)}/{quote(job.offer.upstream, safe='')}:predictLongRunning"
         headers = await self._credentials(where)
         with translating(_VEO, creating=True):
@@ -113,6 +112,21 @@ class Veo(RemoteAdapter):
                 operator_detail=f"{_VEO}: the answer names no operation; the job may be billed.",
             )
         return Ticket(id=name, data=where.model_dump())
+
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of an operation that a person found, by its whole name.
+
+        Raises:
+            BadRequest: no operation has such a name.
+        """
+        if not _NAME.fullmatch(upstream_id):
+            raise BadRequest(f"{upstream_id!r} is no name of an operation: it ends with operations/….")
+        return Ticket(id=upstream_id, data=self._where(job).model_dump())
+
+    def _where(self, job: Job) -> _Where:
+        surface = VeoParams.model_validate(job.preset.params).surface
+        location = self._account(job.account).location or job.offer.region or "us-central1"
+        return _Where(account=job.account, surface=surface, location=location)
 
     @override
     async def poll(self, ticket: Ticket) -> Snapshot:
