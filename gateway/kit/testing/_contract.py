@@ -116,7 +116,9 @@ class AdapterContract:
                 assert answer is None or isinstance(answer, Unready)
 
     def test_what_is_ready_can_be_had_with_an_account(self, adapter: Adapter, offers: list[Offer]) -> None:
-        for offer in offers if isinstance(adapter, RemoteAdapter) else ():
+        if not isinstance(adapter, RemoteAdapter):
+            return
+        for offer in offers:
             if any(adapter.unready(offer, preset.name) is None for preset in offer.presets):
                 able = [name for name in adapter.accounts if adapter.serves(offer, name)]
                 assert able, f"{offer.id} is ready, and no account serves it"
@@ -129,5 +131,6 @@ class AdapterContract:
 
 
 def _account(adapter: Adapter, offer: Offer) -> str:
-    names = adapter.accounts if isinstance(adapter, RemoteAdapter) else ()
-    return next((name for name in names if adapter.serves(offer, name)), "default")
+    if not isinstance(adapter, RemoteAdapter):
+        return "default"
+    return next((name for name in adapter.accounts if adapter.serves(offer, name)), "default")
