@@ -28,7 +28,8 @@ from gateway.db import CommitUnknown, now
 from gateway.db.retired import retire
 from gateway.jobs.accounts import LONG_WAIT_S, CallKind
 from gateway.jobs.admit import admitted, keep_waiting
-from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started, upstream_key
+from gateway.jobs.adoption import adopt, adopt_found
+from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
 from gateway.jobs.failure import next_way
 from gateway.jobs.pace import TooSoon
 from gateway.jobs.persist import persist
@@ -53,7 +54,6 @@ from gateway.spec import (
 )
 
 TRIES = 4
-FIRST_POLL = timedelta(milliseconds=500)
 LOOKUP_AGAIN = timedelta(seconds=5)
 _Claimed = tuple[Claim, sa.Row[Any], bool]
 """The claim, the attempt as it is under it, and whether an earlier claim was interrupted."""
@@ -111,7 +111,7 @@ def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted
         else:
             ended = partial(_refused, resources, row, claim, error)
     else:
-        ended = partial(_submitted, resources, row, claim, ticket)
+        ended = partial(_found if interrupted else _submitted, resources, row, claim, ticket)
     persist(resources.stopping, ended)
 
 
@@ -220,28 +220,12 @@ def _submitted(resources: Resources, row: sa.Row[Any], claim: Claim, ticket: Tic
         adopt(connection, row, ticket, fence=claim.fence)
 
 
-def adopt(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: int) -> bool:
-    """Record the provider's ticket, from which the watcher goes on."""
-    at = now()
-    kept = change(
-        connection,
-        row.id,
-        expect=("submitting", "outcome_unknown"),
-        under=fence,
-        state="submitted",
-        ticket=ticket.model_dump(mode="json"),
-        upstream_id=upstream_key(ticket),
-        submitted_at=at,
-        submit_ms=milliseconds(row.started_at, at),
-        next_poll_at=at + FIRST_POLL,
-        tries=0,
-        error_code=None,  # of the doubt whether it was taken
-        error_message=None,
-        operator_detail=None,
-    )
-    if kept:
-        started(connection, row)
-    return kept
+def _found(resources: Resources, row: sa.Row[Any], claim: Claim, ticket: Ticket) -> None:
+    try:
+        with resources.db.write() as connection:
+            adopt_found(connection, row, ticket, fence=claim.fence)
+    except OutcomeUnknown as error:
+        _unknown(resources, row, claim, error)
 
 
 def _unknown(resources: Resources, row: sa.Row[Any], claim: Claim, error: Exception) -> None:

@@ -20,13 +20,14 @@ import sqlalchemy as sa
 from gateway.db import now
 from gateway.db.tables import attempts, videos
 from gateway.jobs.admit import release_waiting
+from gateway.jobs.adoption import adopt_found
 from gateway.jobs.attempts import REMOTE_LIVE, SETTLE_GRACE, change, enqueue_settle, finish, load
 from gateway.jobs.control import stop_video
 from gateway.jobs.failure import give_up
 from gateway.jobs.looks import hopeless, later, observe
 from gateway.jobs.parking import release_parked
 from gateway.jobs.resources import Resources
-from gateway.jobs.submit import adopt, look_up
+from gateway.jobs.submit import look_up
 from gateway.jobs.work import Gone, build_job
 from gateway.spec import (
     OutcomeUnknown,
@@ -193,8 +194,11 @@ class Watcher:
             await self._write(row, self._adopt, row, ticket)
 
     def _adopt(self, row: Row, ticket: Ticket) -> None:
-        with self._resources.db.write() as connection:
-            adopt(connection, row, ticket, fence=row.fence)
+        try:
+            with self._resources.db.write() as connection:
+                adopt_found(connection, row, ticket, fence=row.fence)
+        except OutcomeUnknown as error:
+            self._put_off(row, error)
 
     def _put_off(self, row: Row, error: Exception) -> None:
         """A look failed: come back later, or give up long after the deadline."""
