@@ -29,7 +29,7 @@ from gateway.db.retired import retire
 from gateway.jobs.accounts import LONG_WAIT_S, CallKind
 from gateway.jobs.admit import admitted, keep_waiting
 from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started, upstream_key
-from gateway.jobs.failure import next_way
+from gateway.jobs.failure import for_caller, next_way
 from gateway.jobs.pace import TooSoon
 from gateway.jobs.persist import persist
 from gateway.jobs.resources import Resources
@@ -269,11 +269,11 @@ def _refused(
     if isinstance(error, Gone):
         outcome, detail = error.outcome, str(error)
     else:
-        detail = error.operator_detail
+        detail, user_fault = error.operator_detail, not error.another_candidate
         outcome = Failed(
             code=error.code,
-            message=f"{error.caller_detail} Nothing was created and you were not charged.",
-            user_fault=not error.another_candidate,
+            message=for_caller(error.caller_detail, user_fault=user_fault),
+            user_fault=user_fault,
         )
     with resources.db.write() as connection:
         if isinstance(error, ModelGone):

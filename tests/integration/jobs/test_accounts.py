@@ -379,6 +379,10 @@ def test_a_look_comes_back_no_sooner_than_the_provider_asks(world: World, hand: 
     world.look(attempt.id)
     after = world.attempt(attempt.video_id)
     assert after.next_poll_at > now() + timedelta(seconds=290)
+    hand.blind = RateLimited("slow down", retry_after=86_400)
+    world.look(attempt.id)
+    after = world.attempt(attempt.video_id)
+    assert after.next_poll_at < now() + timedelta(minutes=6), "and no day later: its result might be gone"
 
 
 def test_the_table_holds_one_row_an_account(world: World) -> None:
