@@ -25,6 +25,7 @@ from tenacity import (
 )
 
 from gateway.db import CommitUnknown, now
+from gateway.db.accounts import Key
 from gateway.db.retired import retire
 from gateway.jobs.accounts import LONG_WAIT_S, CallKind
 from gateway.jobs.admit import admitted, keep_waiting
@@ -101,7 +102,7 @@ def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted
         if interrupted:
             ticket = resources.io.run(look_up(resources, adapter, job, row))
         else:
-            ticket = _send(resources, adapter, job)
+            ticket = _send(resources, adapter, job, (row.adapter, row.account))
     except Exception as error:  # noqa: BLE001  # what proves nothing leaves it open: it may have been taken
         if interrupted or not isinstance(error, Refused | Unavailable | Gone):
             ended = partial(_unknown, resources, row, claim, error)
@@ -177,8 +178,11 @@ def _claim(resources: Resources, attempt_id: str, at: datetime) -> _Claimed | No
         return (claim, load(connection, attempt_id), interrupted) if taken else None
 
 
-def _send(resources: Resources, adapter: RemoteAdapter, job: Job) -> Ticket:
-    """Submit; again only after an answer or a failure that proves nothing was created."""
+def _send(resources: Resources, adapter: RemoteAdapter, job: Job, account: Key) -> Ticket:
+    """Submit; again only after an answer or a failure that proves nothing was created.
+
+    ``account``: as it is on record. The adapter's own name for it is the live account's where it stands in.
+    """
     sending = Retrying(
         retry=retry_if_exception(_soon),
         stop=stop_after_attempt(TRIES) | stop_when_event_set(resources.stopping),
@@ -189,7 +193,6 @@ def _send(resources: Resources, adapter: RemoteAdapter, job: Job) -> Ticket:
 
     def once() -> Ticket:
         with span("provider.submit", kind="client", adapter=adapter.name):
-            account = (adapter.name, job.account)
             return resources.io.run(resources.accounts.reported(account, "submit", adapter.submit(job)))
 
     return sending(once)

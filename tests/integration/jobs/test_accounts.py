@@ -190,6 +190,25 @@ def test_an_open_account_is_probed_by_one_job_and_the_rest_follow_when_it_works(
     assert [world.submitted(video_id).state for video_id in (*videos[1:], other)] == ["submitted"] * 3
 
 
+def test_what_happens_in_test_mode_is_of_no_account_but_its_own(
+    make_world: Callable[..., World], hand: Hand
+) -> None:
+    stand_in = Hand()
+    stand_in.trouble["first"] = OutOfCredit("empty")
+    world = make_world(offers=(hand_offer(),), policy="cheapest", sandbox_url="http://127.0.0.1:9")
+    world.install(hand)
+    world.runtime.registry = replace(world.runtime.registry, stand_ins={"hand": stand_in})
+    live, world.caller = world.caller, replace(world.caller, livemode=False)
+    video_id = world.accept(**ONLY_HAND)
+    assert world.submitted(video_id).error_code == "out_of_credit"
+    assert (_state(world, "sandbox").state, _state(world, "first").state) == ("stopped", "closed")
+    with pytest.raises(PlanRefused):
+        world.accept(**ONLY_HAND)
+    world.caller = live
+    assert world.submitted(world.accept(**ONLY_HAND)).state == "submitted"
+    assert (len(stand_in.sent), len(hand.sent)) == (1, 1)
+
+
 def test_while_a_probe_is_under_way_no_other_is_sent(world: World, hand: Hand) -> None:
     hand.accounts = ("first",)
     videos = [world.accept(**ONLY_HAND) for _ in range(2)]
