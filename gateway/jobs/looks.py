@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.jobs.attempts import REMOTE_LIVE, change, finish, load, milliseconds, progressed
-from gateway.jobs.failure import give_up
+from gateway.jobs.failure import for_caller, give_up
 from gateway.jobs.resources import Resources
 from gateway.spec import Failed, Queued, Running, Snapshot, Stopped, Succeeded
 
@@ -104,7 +104,11 @@ def _ended(
             notes=[*row.notes, *(note.model_dump() for note in snapshot.notes)],
             **values,
         )
-    elif isinstance(snapshot, Failed | Stopped):
+    elif isinstance(snapshot, Failed):
+        told = for_caller(snapshot.message, user_fault=snapshot.user_fault)
+        outcome = snapshot.model_copy(update={"message": told})
+        finish(connection, resources, row.id, expect=REMOTE_LIVE, outcome=outcome, **values)
+    elif isinstance(snapshot, Stopped):
         finish(connection, resources, row.id, expect=REMOTE_LIVE, outcome=snapshot, **values)
     else:
         assert_never(snapshot)  # what a faulty adapter returned is no end of the job

@@ -25,12 +25,13 @@ from tenacity import (
 )
 
 from gateway.db import CommitUnknown, now
+from gateway.db.accounts import Key
 from gateway.db.retired import retire
 from gateway.jobs.accounts import LONG_WAIT_S, CallKind
 from gateway.jobs.admit import admitted, keep_waiting
 from gateway.jobs.adoption import adopt, adopt_found
 from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
-from gateway.jobs.failure import next_way
+from gateway.jobs.failure import for_caller, next_way
 from gateway.jobs.pace import TooSoon
 from gateway.jobs.persist import persist
 from gateway.jobs.resources import Resources
@@ -102,7 +103,7 @@ def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted
         if interrupted:
             ticket = resources.io.run(look_up(resources, adapter, job, row))
         else:
-            ticket = _send(resources, adapter, job)
+            ticket = _send(resources, adapter, job, (row.adapter, row.account))
     except Exception as error:  # noqa: BLE001  # what proves nothing leaves it open: it may have been taken
         if interrupted or not isinstance(error, Refused | Unavailable | Gone):
             ended = partial(_unknown, resources, row, claim, error)
@@ -178,8 +179,11 @@ def _claim(resources: Resources, attempt_id: str, at: datetime) -> _Claimed | No
         return (claim, load(connection, attempt_id), interrupted) if taken else None
 
 
-def _send(resources: Resources, adapter: RemoteAdapter, job: Job) -> Ticket:
-    """Submit; again only after an answer or a failure that proves nothing was created."""
+def _send(resources: Resources, adapter: RemoteAdapter, job: Job, account: Key) -> Ticket:
+    """Submit; again only after an answer or a failure that proves nothing was created.
+
+    ``account``: as it is on record. The adapter's own name for it is the live account's where it stands in.
+    """
     sending = Retrying(
         retry=retry_if_exception(_soon),
         stop=stop_after_attempt(TRIES) | stop_when_event_set(resources.stopping),
@@ -190,7 +194,6 @@ def _send(resources: Resources, adapter: RemoteAdapter, job: Job) -> Ticket:
 
     def once() -> Ticket:
         with span("provider.submit", kind="client", adapter=adapter.name):
-            account = (adapter.name, job.account)
             return resources.io.run(resources.accounts.reported(account, "submit", adapter.submit(job)))
 
     return sending(once)
@@ -254,11 +257,11 @@ def _refused(
     if isinstance(error, Gone):
         outcome, detail = error.outcome, str(error)
     else:
-        detail = error.operator_detail
+        detail, user_fault = error.operator_detail, not error.another_candidate
         outcome = Failed(
             code=error.code,
-            message=f"{error.caller_detail} Nothing was created and you were not charged.",
-            user_fault=not error.another_candidate,
+            message=for_caller(error.caller_detail, user_fault=user_fault),
+            user_fault=user_fault,
         )
     with resources.db.write() as connection:
         if isinstance(error, ModelGone):

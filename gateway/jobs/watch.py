@@ -57,6 +57,9 @@ LOST_AFTER = timedelta(minutes=5)
 """How long after its deadline an attempt is ended whose own workflow should have ended it."""
 
 BACKOFF_LONGEST = timedelta(seconds=60)
+ASKED_LONGEST = timedelta(minutes=5)
+"""How long a look is put off at most, whatever the provider asks for: results do not lie there for ever."""
+
 log = logging.getLogger(__name__)
 
 Row = sa.Row[Any]  # an attempt with what its story needs of its video; see attempts.load
@@ -210,12 +213,12 @@ class Watcher:
                 return
             backoff = min(timedelta(seconds=1) * 2 ** min(fresh.tries, 10), BACKOFF_LONGEST)
             lost = fresh.state == "outcome_unknown"  # what was seen at the submit says more
-            asked_s = (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0
+            asked = timedelta(seconds=(error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0)
             change(
                 connection,
                 row.id,
                 expect=live,
-                next_poll_at=now() + later(max(backoff, timedelta(seconds=asked_s))),
+                next_poll_at=now() + later(max(backoff, min(asked, ASKED_LONGEST))),
                 tries=fresh.tries + 1,
                 operator_detail=fresh.operator_detail if lost else _detail(error),
             )

@@ -236,6 +236,25 @@ def test_a_job_that_comes_while_another_probes_waits(
     assert len(hand.sent) == 1
 
 
+def test_what_happens_in_test_mode_is_of_no_account_but_its_own(
+    make_world: Callable[..., World], hand: Hand
+) -> None:
+    stand_in = Hand()
+    stand_in.trouble["first"] = OutOfCredit("empty")
+    world = make_world(offers=(hand_offer(),), policy="cheapest", sandbox_url="http://127.0.0.1:9")
+    world.install(hand)
+    world.runtime.registry = replace(world.runtime.registry, stand_ins={"hand": stand_in})
+    live, world.caller = world.caller, replace(world.caller, livemode=False)
+    video_id = world.accept(**ONLY_HAND)
+    assert world.submitted(video_id).error_code == "out_of_credit"
+    assert (_state(world, "sandbox").state, _state(world, "first").state) == ("stopped", "closed")
+    with pytest.raises(PlanRefused):
+        world.accept(**ONLY_HAND)
+    world.caller = live
+    assert world.submitted(world.accept(**ONLY_HAND)).state == "submitted"
+    assert (len(stand_in.sent), len(hand.sent)) == (1, 1)
+
+
 def test_while_a_probe_is_under_way_no_other_is_sent(world: World, hand: Hand) -> None:
     hand.accounts = ("first",)
     videos = [world.accept(**ONLY_HAND) for _ in range(2)]
@@ -453,6 +472,10 @@ def test_a_look_comes_back_no_sooner_than_the_provider_asks(world: World, hand: 
     world.look(attempt.id)
     after = world.attempt(attempt.video_id)
     assert after.next_poll_at > now() + timedelta(seconds=290)
+    hand.blind = RateLimited("slow down", retry_after=86_400)
+    world.look(attempt.id)
+    after = world.attempt(attempt.video_id)
+    assert after.next_poll_at < now() + timedelta(minutes=6), "and no day later: its result might be gone"
 
 
 def test_the_table_holds_one_row_an_account(world: World) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from gateway.db import now
+from gateway.db.accounts import locked, save
 from gateway.db.retired import read_retired, restore
 from gateway.jobs import submit as submit_module
 from gateway.jobs.accept import dry_run
+from gateway.jobs.admit import admitted
+from gateway.jobs.attempts import load
 from gateway.jobs.looks import observe
 from gateway.jobs.settle import settle
 from gateway.jobs.submit import submit
@@ -99,6 +102,39 @@ def test_a_refusal_of_the_input_ends_the_video(world: World, hand: Hand, error: 
     assert _ways(world, video_id) == ["hand/echo-remote"]
     assert (world.video(video_id).status, world.video(video_id).error_code) == ("failed", error.code)
     assert world.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("at_submit", "user_fault", "advice"),
+    [
+        (ContentBlocked("Hand said no"), True, "Change the request before you send it again."),
+        (Unsupported("Hand said no."), False, "Send it again later, or ask for another model."),
+        (None, True, "Change the request before you send it again."),
+        (None, False, "Send it again later, or ask for another model."),
+    ],
+)
+def test_a_failure_says_who_failed_that_it_is_not_charged_and_what_to_do(
+    world: World, hand: Hand, at_submit: Exception | None, user_fault: bool, advice: str
+) -> None:
+    hand.trouble = {} if at_submit is None else {"only": at_submit}
+    video_id = world.accept(**ASKED)
+    attempt = world.submitted(video_id)
+    if at_submit is None:
+        observe(world.runtime, attempt.id, Failed(code="no", message="Hand said no", user_fault=user_fault))
+    assert world.attempt(video_id).error_message == f"Hand said no. You were not charged. {advice}"
+
+
+def test_an_account_that_takes_no_jobs_is_not_left_for_another_offer_on_it(world: World) -> None:
+    key, retry_at = ("hand", "only"), now()
+    video_id = world.accept(**ASKED, max_cost="0.005")  # echo's own offer is dearer
+    with world.runtime.db.write() as connection:
+        save(connection, replace(locked(connection, *key), state="open", retry_at=retry_at))
+    world.runtime.timings.forget_accounts()
+    row = world.attempt(video_id)
+    with world.runtime.db.write() as connection:  # decided a moment before the account is tried again
+        loaded = load(connection, row.id, lock=True)
+        assert not admitted(connection, world.runtime, loaded, retry_at - timedelta(seconds=1))
+    assert (world.attempt(video_id).state, world.attempt(video_id).waiting) == ("planned", True)
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,9 @@ def test_with_none_left_the_offer_is_dropped_and_says_what_is_done_about_each(wo
     assert (dropped.code, dropped.offer, dropped.preset) == ("account_open", "kling/one", None)
     assert dropped.detail == (
         "kling/one: account main of kling takes no jobs since 2026-09-01 12:00 UTC (unavailable): it is "
-        "tried again from 12:00:30 UTC on; account spare of kling takes no jobs since 2026-09-01 12:00 UTC "
-        "(out_of_credit): the operator mends it, then runs `reelgate accounts reset kling spare`"
+        "tried again from 2026-09-01 12:00:30 UTC on; account spare of kling takes no jobs since "
+        "2026-09-01 12:00 UTC (out_of_credit): the operator mends it, then runs `reelgate accounts reset "
+        "kling spare`"
     )
 
 
