@@ -74,7 +74,8 @@ def report(result: Result) -> str:
 def _figures(result: Result) -> str:
     verdict = result.verdict
     adapters = len({job.adapter for job in result.bill})
-    doubled = verdict.count(checker.DOUBLE_SUBMIT)
+    charged_twice = verdict.count(checker.DOUBLE_CHARGE)
+    submitted_twice = verdict.count(checker.DOUBLE_SUBMIT)
     exposures, billed = verdict.exposures, result.billed / 1e6
     recorded, exposed = verdict.recorded / 1e6, result.exposed / 1e6
     lost = verdict.count(checker.LOST)
@@ -86,7 +87,7 @@ def _figures(result: Result) -> str:
     return (
         f"seed {result.seed}: {'every promise was kept' if result.ok else 'BROKEN'}: {verdict.jobs} jobs at "
         f"{adapters} providers, {result.faulty} with a fault, {result.kills} kills; lost {lost}, not ended "
-        f"or wrongly {stuck}, charged twice {verdict.count(checker.DOUBLE_CHARGE)}, submitted twice {doubled}, "
+        f"or wrongly {stuck}, charged twice {charged_twice}, submitted twice {submitted_twice}, "
         f"other {other}; billed ${billed:.6f} = recorded ${recorded:.6f} + ${exposed:.6f} of "
         f"{len(exposures)} attempts of unknown outcome, {taken} of them taken; "
         f"{result.wall_s / 60:.1f} minutes"
