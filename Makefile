@@ -15,7 +15,7 @@ WORKERS ?= 2
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint bench campaign-crash campaign-resume clean
+.PHONY: help demo test lint bench campaign-crash campaign-resume campaign-remote clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,6 +25,7 @@ help: ## list the targets
 	@echo "make bench   set up, then the benchmarks"
 	@echo "make campaign-crash   set up, then kill it everywhere (forty minutes; SEED=<n> replays, QUICK=1: three)"
 	@echo "make campaign-resume  set up, then kill a rendering worker 30 times (ten minutes; SEED=<n>, KILLS=<n>)"
+	@echo "make campaign-remote  set up, then 2,000 jobs at imitated providers (fifteen minutes; SEED= JOBS= KILLS= FAULTS=)"
 	@echo "make clean   remove all that these targets made, $(VENV) too"
 	@echo
 	@echo "PYTHON=$(PYTHON) makes $(VENV); TORCH_INDEX=<url> names the package index that torch comes from"
@@ -53,6 +54,10 @@ campaign-crash: $(STAMP)
 
 campaign-resume: $(STAMP)
 	@$(BIN)/python -m tests.campaigns.resume $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
+
+campaign-remote: $(STAMP)
+	@$(BIN)/python -m tests.campaigns.remote $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) \
+	  $(if $(KILLS),--kills $(KILLS)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(DATABASE),--database $(DATABASE))
 
 clean:
 	@echo "== removing $(VENV), build output, caches and demo-out"

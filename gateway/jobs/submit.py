@@ -2,7 +2,9 @@
 
 The intent is committed (``submitting``) before the call. If this process dies in between, the attempt is
 found in that state, and what then happens is the offer's ``submit_policy``: send again with the same key,
-look the job up by its tag, or leave it as ``outcome_unknown``. Never a blind resend.
+look the job up by its tag, or leave it as ``outcome_unknown``. Never a blind resend. A refusal after which it
+is sent again is committed too, as the attempt's ``error_code`` until then: whoever finds it in that state may
+send it.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted
         if interrupted:
             ticket = resources.io.run(look_up(resources, adapter, job, row))
         else:
-            ticket = _send(resources, adapter, job, (row.adapter, row.account))
+            ticket = _send(resources, adapter, job, claim, (row.adapter, row.account))
     except Exception as error:  # noqa: BLE001  # what proves nothing leaves it open: it may have been taken
         if interrupted or not isinstance(error, Refused | Unavailable | Gone):
             ended = partial(_unknown, resources, row, claim, error)
@@ -159,9 +161,9 @@ def _claim(resources: Resources, attempt_id: str, at: datetime) -> _Claimed | No
         row = load(connection, attempt_id, lock=True)
         if row.state not in ("planned", "submitting"):
             return None
-        interrupted = row.state == "submitting"
+        interrupted = row.state == "submitting" and row.error_code is None
         if row.stop_requested_at is not None and not interrupted:
-            finish(connection, resources, attempt_id, expect=("planned",), outcome=Stopped())
+            finish(connection, resources, attempt_id, expect=(row.state,), outcome=Stopped())
             return None
         if not interrupted and not admitted(connection, resources, row, at):
             return None
@@ -175,20 +177,37 @@ def _claim(resources: Resources, attempt_id: str, at: datetime) -> _Claimed | No
             fence=claim.fence,
             started_at=at,
             queued_ms=milliseconds(row.created_at, at),
+            error_code=None,
         )
         return (claim, load(connection, attempt_id), interrupted) if taken else None
 
 
-def _send(resources: Resources, adapter: RemoteAdapter, job: Job, account: Key) -> Ticket:
+def _send(resources: Resources, adapter: RemoteAdapter, job: Job, claim: Claim, account: Key) -> Ticket:
     """Submit; again only after an answer or a failure that proves nothing was created.
 
     ``account``: as it is on record. The adapter's own name for it is the live account's where it stands in.
+
+    Raises:
+        OutcomeUnknown: another process has the attempt meanwhile.
+        Further provider errors: the last answer.
     """
+
+    def refused(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        assert isinstance(error, Unavailable)
+        persist(resources.stopping, partial(_note_refusal, resources, claim, error.code))
+
+    def again(state: RetryCallState) -> None:
+        if state.attempt_number > 1:
+            persist(resources.stopping, partial(_note_refusal, resources, claim, None))
+
     sending = Retrying(
         retry=retry_if_exception(_soon),
         stop=stop_after_attempt(TRIES) | stop_when_event_set(resources.stopping),
         wait=_wait,
         sleep=sleep_using_event(resources.stopping),
+        before=again,
+        before_sleep=refused,
         reraise=True,
     )
 
@@ -197,6 +216,16 @@ def _send(resources: Resources, adapter: RemoteAdapter, job: Job, account: Key) 
             return resources.io.run(resources.accounts.reported(account, "submit", adapter.submit(job)))
 
     return sending(once)
+
+
+def _note_refusal(resources: Resources, claim: Claim, code: str | None) -> None:
+    """Commit that nothing was created, or, before it is sent again, that this is no longer known."""
+    with resources.db.write() as connection:
+        mine = change(
+            connection, claim.attempt_id, expect=("submitting",), under=claim.fence, error_code=code
+        )
+    if not mine:
+        raise OutcomeUnknown("Another process of the gateway goes on with this job.")
 
 
 def _soon(error: BaseException) -> bool:

@@ -195,6 +195,7 @@ def bill_body(lines: Sequence[BillLine], now: float) -> dict[str, Any]:
                 "job_id": line.job_id,
                 "account": line.account,
                 "tag": line.tag,
+                "prompt": line.prompt,
                 "usd": str(line.usd),
                 "due_at": line.due_at,
                 "fate": line.fate,

@@ -105,7 +105,7 @@ class ProviderDesk:
         with_the_job = tuple(fault for fault in call.faults if fault.place != "create")
         held = Held(provider=self._provider, job=job, fate=_fate(with_the_job), faults=with_the_job)
         shared.clips.clip(drawn(held))  # drawn while the job "renders"
-        shared.records.take(held)
+        shared.records.take(held, prompt)
         call.taken = held
         shared.over(held)
         return job

@@ -31,8 +31,9 @@ CREATE TABLE IF NOT EXISTS jobs (
     data TEXT NOT NULL, callback_url TEXT, fate TEXT NOT NULL, faults TEXT NOT NULL, cancelled_at REAL,
     called_back INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (provider, id));
 CREATE TABLE IF NOT EXISTS bill (
-    provider TEXT NOT NULL, job_id TEXT NOT NULL, account TEXT NOT NULL, tag TEXT, usd TEXT NOT NULL,
-    due_at REAL NOT NULL, fate TEXT NOT NULL, cancelled_at REAL, PRIMARY KEY (provider, job_id));
+    provider TEXT NOT NULL, job_id TEXT NOT NULL, account TEXT NOT NULL, tag TEXT, prompt TEXT NOT NULL,
+    usd TEXT NOT NULL, due_at REAL NOT NULL, fate TEXT NOT NULL, cancelled_at REAL,
+    PRIMARY KEY (provider, job_id));
 CREATE TABLE IF NOT EXISTS signing (key BLOB NOT NULL);
 """
 
@@ -74,6 +75,7 @@ class BillLine:
     job_id: str
     account: str
     tag: str | None
+    prompt: str
     usd: Decimal
     due_at: float
     fate: Fate
@@ -106,8 +108,8 @@ class Records:
         for held in _held(self._sql):
             self._remember(held)
 
-    def take(self, held: Held) -> None:
-        """Keep a new job and put it on the bill.
+    def take(self, held: Held, prompt: str) -> None:
+        """Keep a new job and put it on the bill, where its prompt tells it from others.
 
         Raises:
             ValueError: the provider has a job with this id.
@@ -127,8 +129,8 @@ class Records:
                 ),
             )
             self._sql.execute(
-                "INSERT INTO bill VALUES (?,?,?,?,?,?,?,?)",
-                (held.provider, job.id, job.account, job.tag, usd, job.finished_at, held.fate, None),
+                "INSERT INTO bill VALUES (?,?,?,?,?,?,?,?,?)",
+                (held.provider, job.id, job.account, job.tag, prompt, usd, job.finished_at, held.fate, None),
             )
         self._remember(held)
 
@@ -208,7 +210,8 @@ def read_bill(path: Path) -> list[BillLine]:
 
 def _bill(connection: sqlite3.Connection) -> list[BillLine]:
     rows = connection.execute(
-        "SELECT provider, job_id, account, tag, usd, due_at, fate, cancelled_at FROM bill ORDER BY rowid"
+        "SELECT provider, job_id, account, tag, prompt, usd, due_at, fate, cancelled_at FROM bill"
+        " ORDER BY rowid"
     )
     names = [column[0] for column in rows.description]
     lines = (dict(zip(names, row, strict=True)) for row in rows)

@@ -1,7 +1,7 @@
 """Was anything lost, ordered twice, charged twice or left unbalanced? It shares no code with the app.
 
-Plain SQL, the imitated provider's own bill, the files of the object store and what the clients were told. The
-letters and numbers in the docstrings are the invariants of the reliability design.
+Plain SQL, the imitated providers' own bills, the files of the object store and what the clients were told.
+The letters and numbers in the docstrings are the invariants of the reliability design.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ MICRO = Decimal(1_000_000)
 TERMINAL = ("completed", "failed")
 ENDINGS = {"video.completed": "completed", "video.failed": "failed"}
 VARIANTS = {"video", "thumbnail", "spritesheet"}
-BILLED_ADAPTER = "echo_remote"
 
 LOST, STUCK, WRONG_END = "lost", "stuck", "wrong end"
 DOUBLE_SUBMIT, DOUBLE_CHARGE, UNBALANCED = "double submit", "double charge", "unbalanced"
@@ -60,24 +59,52 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BilledJob:
+    """One job that a provider took; ``usd`` is what it bills, 0 if it gave up or was stopped.
+
+    ``tag`` is the attempt's id, where the provider keeps one; else the ``prompt`` tells whose job it is.
+    """
+
+    adapter: str
+    id: str
+    tag: str | None
+    usd: Decimal
+    prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All that is looked at."""
+    """All that is looked at. At ``unlookable`` adapters a job whose submit had no answer cannot be found."""
 
     read: Read
     store: Path
-    bill: Path
+    bill: Sequence[BilledJob]
     told: Sequence[Told]
+    unlookable: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """An attempt that was given up as unknown, and the job that its provider has of it, if it has one."""
+
+    attempt_id: str
+    adapter: str
+    job: BilledJob | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What was found. ``orphans``: stored objects that no row names; a sweep is to remove them later."""
+    """What was found. ``orphans``: stored objects that no row names; a sweep is to remove them later.
+
+    ``recorded``: what the ledger says that providers have cost, in micro-USD.
+    """
 
     jobs: int
     ends: Mapping[str, int]
     violations: Sequence[Violation]
     orphans: int
-    exposures: int
+    exposures: Sequence[Exposure] = ()
+    recorded: int = 0
 
     def count(self, *kinds: str) -> int:
         """How many violations are of these kinds."""
@@ -117,13 +144,13 @@ def check(evidence: Evidence) -> Verdict:
     attempts = read("SELECT * FROM attempts ORDER BY video_id, number")
     ledger = _by_video(read("SELECT * FROM ledger_entries"))
     files = _by_video(read("SELECT * FROM artefacts"))
-    jobs = read_bill(evidence.bill)
+    owned = _owned(videos, attempts, evidence.bill)
     violations = [
         *_accepted(videos, evidence.told),
         *_finished(videos, attempts),
-        *_submits(attempts, jobs),
+        *_submits(attempts, owned, evidence.unlookable),
         *_tenant_money(videos, ledger, files),
-        *_provider_money(attempts, ledger, jobs),
+        *_provider_money(attempts, ledger, owned),
         *_histories(videos, _by_video(read("SELECT * FROM events ORDER BY video_id, seq")), evidence.told),
         *_keys(videos, read("SELECT * FROM idempotency_keys"), evidence.told),
         *_artefacts(videos, files, evidence),
@@ -133,7 +160,19 @@ def check(evidence: Evidence) -> Verdict:
         ends=Counter(_end(row) for row in videos.values()),
         violations=violations,
         orphans=_orphans(evidence, files),
-        exposures=sum(row["state"] == "outcome_unknown" for row in attempts),
+        exposures=[
+            Exposure(
+                attempt_id=row["id"], adapter=row["adapter"], job=next(iter(owned.get(row["id"], ())), None)
+            )
+            for row in attempts
+            if row["state"] == "outcome_unknown"
+        ],
+        recorded=sum(
+            entry["amount_micro_usd"]
+            for entries in ledger.values()
+            for entry in entries
+            if entry["kind"] == "actual"
+        ),
     )
 
 
@@ -167,40 +206,79 @@ def _finished(videos: Mapping[str, Row], attempts: Sequence[Row]) -> Iterator[Vi
             yield Violation(HISTORY, video_id, f"attempts {[row['number'] for row in tries]}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class BilledJob:
-    """One job that the provider took; ``usd`` is what it bills, 0 if it gave up or was stopped."""
-
-    id: str
-    tag: str
-    usd: Decimal
-
-
-def read_bill(path: Path) -> list[BilledJob]:
-    """The provider's own record, line by line."""
+def read_echo_bill(path: Path) -> list[BilledJob]:
+    """The imitated provider's own record, line by line."""
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     stopped = {line["id"] for line in lines if line["event"] == "cancel"}
     return [
-        BilledJob(id=line["id"], tag=line["tag"], usd=Decimal(0 if line["id"] in stopped else line["usd"]))
+        BilledJob(
+            adapter="echo_remote",
+            id=line["id"],
+            tag=line["tag"],
+            usd=Decimal(0 if line["id"] in stopped else line["usd"]),
+        )
         for line in lines
         if line["event"] == "submit"
     ]
 
 
-def _submits(attempts: Sequence[Row], jobs: Sequence[BilledJob]) -> Iterator[Violation]:
-    """I2: at most one job at the provider per attempt, and none that no attempt knows."""
-    known = {row["id"]: row for row in attempts}
-    for tag, count in Counter(job.tag for job in jobs).items():
-        if count > 1:
-            yield Violation(DOUBLE_SUBMIT, tag, f"the provider has {count} jobs of it")
-        if tag not in known:
-            yield Violation(BILL, tag, "the provider has a job of an attempt that does not exist")
+def read_sandbox_bill(path: Path) -> list[BilledJob]:
+    """The bills of all that the sandbox imitates, once every job that it took is over."""
+    lines = sqlite_reader(path)("SELECT * FROM bill ORDER BY rowid")
+    return [
+        BilledJob(
+            adapter=line["provider"],
+            id=line["job_id"],
+            tag=line["tag"],
+            usd=Decimal(line["usd"] if line["fate"] == "succeeded" and line["cancelled_at"] is None else 0),
+            prompt=line["prompt"],
+        )
+        for line in lines
+    ]
+
+
+Owned = Mapping[str | None, Sequence[BilledJob]]
+"""The providers' jobs by the attempt that each is of; under None those of no attempt."""
+
+
+def _owned(videos: Mapping[str, Row], attempts: Sequence[Row], jobs: Sequence[BilledJob]) -> Owned:
+    """Whose each job is: the tag says so, or the ticket that was recorded; else it was asked for by an
+    attempt with its prompt, one that never had an answer before any other."""
+    ids = {row["id"] for row in attempts}
+    tickets = {(row["adapter"], row["upstream_id"]): row["id"] for row in attempts if row["upstream_id"]}
+    prompts: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in attempts:
+        prompts[row["adapter"], _json(videos[row["video_id"]]["request"]).get("prompt", "")].append(row)
+    owned: dict[str | None, list[BilledJob]] = defaultdict(list)
+    unclaimed = []
     for job in jobs:
-        if known.get(job.tag, {}).get("state") == "outcome_unknown":
-            yield Violation(BILL, job.tag, f"given up as unknown, and the provider has it as {job.id}")
-        ticket = _json(known.get(job.tag, {}).get("ticket"))
-        if ticket is not None and ticket["id"] != job.id:
-            yield Violation(BILL, job.tag, f"recorded as {ticket['id']}, the provider calls it {job.id}")
+        owner = job.tag if job.tag in ids else tickets.get((job.adapter, job.id))
+        if owner is None and job.tag is None:
+            unclaimed.append(job)
+        else:
+            owned[owner].append(job)
+    for job in unclaimed:
+        asked = sorted(prompts[job.adapter, job.prompt], key=lambda row: row["id"] in owned)
+        owned[asked[0]["id"] if asked else None].append(job)
+    return owned
+
+
+def _submits(attempts: Sequence[Row], owned: Owned, unlookable: frozenset[str]) -> Iterator[Violation]:
+    """I2: at most one job at the provider per attempt, and none that no attempt knows."""
+    for job in owned.get(None, ()):
+        yield Violation(BILL, job.tag or job.id, f"{job.adapter} has a job of an attempt that does not exist")
+    for row in attempts:
+        jobs = owned.get(row["id"], ())
+        if len(jobs) > 1:
+            yield Violation(DOUBLE_SUBMIT, row["id"], f"the provider has {len(jobs)} jobs of it")
+        for job in jobs:
+            ticket = _json(row["ticket"])
+            if row["state"] == "outcome_unknown" and row["adapter"] not in unlookable:
+                yield Violation(BILL, row["id"], f"given up as unknown, and the provider has it as {job.id}")
+            if ticket is not None and job.id not in ticket["id"]:
+                yield Violation(
+                    BILL, row["id"], f"recorded as {ticket['id']}, the provider calls it {job.id}"
+                )
 
 
 def _tenant_money(
@@ -234,12 +312,9 @@ def _tenant_money(
 
 
 def _provider_money(
-    attempts: Sequence[Row], ledger: Mapping[str, Sequence[Row]], jobs: Sequence[BilledJob]
+    attempts: Sequence[Row], ledger: Mapping[str, Sequence[Row]], owned: Owned
 ) -> Iterator[Violation]:
     """I6: what each attempt is said to have cost is what the provider bills, or its device time costs."""
-    billed: dict[str, Decimal] = defaultdict(Decimal)
-    for job in jobs:
-        billed[job.tag] += job.usd
     for row in attempts:
         entries = [entry for entry in ledger.get(row["video_id"], ()) if entry["attempt_id"] == row["id"]]
         estimates, actuals, voids = (_amounts(entries, kind) for kind in ("estimate", "actual", "void"))
@@ -249,8 +324,8 @@ def _provider_money(
             text = f"estimates {estimates}, actual {actuals}, void {voids}"
             yield Violation(UNBALANCED, row["id"], text)
             continue
-        if row["adapter"] == BILLED_ADAPTER:
-            expected = _micro(billed[row["id"]])
+        if row["kind"] == "remote":
+            expected = sum(micro(job.usd) for job in owned.get(row["id"], ()))
         else:
             expected = _device_cost(row) if actuals else 0
         if sum(actuals) != expected:
@@ -263,7 +338,7 @@ def _device_cost(row: Row) -> int:
     if row["state"] != "succeeded":
         used = (_json(row["snapshot"]) or {}).get("usage") or used
     hourly = Decimal(_json(row["price"])["hourly_usd"])
-    return _micro(hourly * used["device_ms"] / 3_600_000)
+    return micro(hourly * used["device_ms"] / 3_600_000)
 
 
 def _histories(
@@ -319,6 +394,7 @@ def _artefacts(
     videos: Mapping[str, Row], files: Mapping[str, Sequence[Row]], evidence: Evidence
 ) -> Iterator[Violation]:
     """I7: a completed video has its files, each whole; no other has any; the clip is as long as planned."""
+    decoded: dict[str, tuple[int, float]] = {}
     downloaded = {job.video_id: job.content for job in evidence.told if job.content is not None}
     for video_id, row in videos.items():
         if row["deleted_at"] is not None:
@@ -331,7 +407,7 @@ def _artefacts(
         for file in mine:
             if file["deleted_at"] is not None:
                 continue
-            problem = _problem(evidence.store / file["key"], file, row["clip_ms"])
+            problem = _problem(evidence.store / file["key"], file, row["clip_ms"], decoded)
             if problem is not None:
                 yield Violation(FILE, video_id, f"{file['key']}: {problem}")
             if file["variant"] == "video" and downloaded.get(video_id, file["sha256"]) != file["sha256"]:
@@ -340,7 +416,8 @@ def _artefacts(
         yield Violation(FILE, video_id, "files of a video that does not exist")
 
 
-def _problem(path: Path, file: Row, clip_ms: int) -> str | None:
+def _problem(path: Path, file: Row, clip_ms: int, decoded: dict[str, tuple[int, float]]) -> str | None:
+    """What is wrong with a file; ``decoded`` keeps what was found, since equal clips are decoded once."""
     if not path.is_file():
         return "a row without an object"
     data = path.read_bytes()
@@ -349,7 +426,7 @@ def _problem(path: Path, file: Row, clip_ms: int) -> str | None:
     if file["variant"] != "video":
         return None
     try:
-        frames, fps = _decoded(path)
+        frames, fps = decoded[file["sha256"]] = decoded.get(file["sha256"]) or _decoded(path)
     except Exception as error:  # noqa: BLE001  # whatever the decoder says, it is no clip
         return f"does not decode: {error}"
     if frames != file["frames"] or abs(frames - clip_ms / 1000 * fps) > 1:
@@ -393,5 +470,6 @@ def _json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-def _micro(usd: Decimal) -> int:
+def micro(usd: Decimal) -> int:
+    """In micro-USD."""
     return int((usd * MICRO).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))

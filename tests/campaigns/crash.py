@@ -7,22 +7,20 @@ judges. The exit status is 0 only if nothing was lost, ordered twice, charged tw
 from __future__ import annotations
 
 import argparse
-import contextlib
 import random
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from . import nemesis
-from .checker import Evidence, Verdict, check
+from .checker import Evidence, Verdict, check, read_echo_bill
 from .deployment import Deployment, OnPostgres
 from .load import ECHO, WAN, Kind, Load
+from .machine import temporary_folder
 from .points import POINTS, Point
 from .postgres import Postgres
 from .recovery import Recovery
@@ -116,7 +114,7 @@ class Campaign:
         load: Load | None = None
         try:
             deployment.start()
-            tenants = [_tenant(deployment, tenant) for tenant in TENANTS]
+            tenants = [deployment.tenant(name) for name in TENANTS]
             deployment.write(f"UPDATE tenants SET max_active = {AT_ONCE} WHERE name = '{TENANTS[-1]}'")
             load = Load(deployment.port, tenants, seed=hash_of(seed), clients=clients, kinds=kinds)
             load.more_ends = more_ends
@@ -126,12 +124,17 @@ class Campaign:
             load.start()
             missed = act(deployment, load, random.Random(seed))
             told = load.stop(QUIET_WITHIN_S)
-            _until_quiet(deployment)
+            deployment.until_quiet(QUIET_WITHIN_S)
             lost_work = recovery.stop()
         finally:
             deployment.stop()
         verdict = check(
-            Evidence(read=deployment.read, store=deployment.store, bill=deployment.bill, told=told)
+            Evidence(
+                read=deployment.read,
+                store=deployment.store,
+                bill=read_echo_bill(deployment.bill),
+                told=told,
+            )
         )
         self._add(
             Result(
@@ -153,7 +156,7 @@ class Campaign:
 
     def skip(self, name: str, why: str) -> None:
         """A phase that this machine does not allow."""
-        nothing = Verdict(jobs=0, ends={}, violations=(), orphans=0, exposures=0)
+        nothing = Verdict(jobs=0, ends={}, violations=(), orphans=0)
         empty = Result(
             phase=name,
             bounded=False,
@@ -238,38 +241,8 @@ def hash_of(seed: str) -> int:
     return random.Random(seed).randrange(2**32)
 
 
-def _tenant(deployment: Deployment, name: str) -> tuple[str, str]:
-    key = deployment.key_of(name)
-    rows = deployment.read(f"SELECT id FROM tenants WHERE name = '{name}'")
-    return str(rows[0]["id"]), key
-
-
-def _until_quiet(deployment: Deployment) -> None:
-    """Wait until nothing is left to do, at most so long as the promise allows."""
-    until = time.monotonic() + QUIET_WITHIN_S
-    left = (
-        "SELECT count(*) AS left_open FROM attempts a JOIN videos v ON v.id = a.video_id"
-        " WHERE v.status IN ('queued', 'in_progress') OR a.settled_at IS NULL"
-    )
-    while deployment.read(left)[0]["left_open"] and time.monotonic() < until:
-        time.sleep(0.2)
-
-
 def _say(what: str) -> None:
     print(f"  … {what}", flush=True)
-
-
-@contextlib.contextmanager
-def _folder(keep: bool) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="reelgate-crash-"))
-    folder.chmod(0o711)
-    try:
-        yield folder
-    finally:
-        if keep:
-            print(f"kept: {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -295,7 +268,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running
     print(f"seed {asked.seed}   (SEED={asked.seed} replays it)")
     print(heading(), flush=True)
-    with _folder(asked.keep) as folder:
+    with temporary_folder("reelgate-crash-", keep=asked.keep) as folder:
         campaign = Campaign(asked.seed, size, folder, asked.phase)
         try:
             if asked.database != "postgres":

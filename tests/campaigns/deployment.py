@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from typing_extensions import override
@@ -34,14 +35,14 @@ MAX_SELF_EXITS = 60
 
 @dataclass
 class Child:
-    """One process that is kept alive; ``role`` is ``serve``, ``api`` or ``worker``."""
+    """One process that is kept alive; ``role`` is ``serve``, ``api``, ``worker`` or ``sandbox``."""
 
     role: str
     command: Sequence[str]
     log: Path
     environment: Mapping[str, str]
     process: subprocess.Popen[str] | None = None
-    greeting: dict[str, str | None] = field(default_factory=dict)
+    greeting: dict[str, Any] = field(default_factory=dict)
 
     def start(self) -> None:
         """Start it, and do not wait."""
@@ -58,6 +59,15 @@ class Child:
         if self.process.stdout is not None:
             threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
 
+    def greeted(self) -> dict[str, Any]:
+        """What it said on stdout, once it has."""
+        until = time.monotonic() + GREETED_WITHIN_S
+        while not self.greeting:
+            if time.monotonic() > until or self.process is None or self.process.poll() is not None:
+                raise RuntimeError(f"{self.role} did not start: {self.log.read_text()[-2000:]}")
+            time.sleep(LOOK_EVERY_S)
+        return self.greeting
+
     @property
     def pid(self) -> int:
         """The process that was started last."""
@@ -70,6 +80,22 @@ class Child:
             for line in lines:
                 with contextlib.suppress(ValueError):
                     self.greeting = json.loads(line)
+
+    def stop(self) -> None:
+        """End it, in order if it does so in time."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(timeout=10)
+
+
+def plain_environment() -> dict[str, str]:
+    """This process's environment without a gateway's settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("REELGATE_")}
 
 
 class Deployment:
@@ -85,7 +111,7 @@ class Deployment:
         self.self_exits: list[str] = []
         self.last_death = time.time()
         self.deaths = 0
-        self._config = {**config, "key_pepper": secrets.token_hex(32)}
+        self._config: dict[str, object] = {**config, "key_pepper": secrets.token_hex(32)}
         self._held = threading.Event()
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
@@ -124,24 +150,43 @@ class Deployment:
         self._children()
         for child in self.children:
             child.start()
-        until = time.monotonic() + GREETED_WITHIN_S
-        while not self.children[0].greeting:
-            if time.monotonic() > until or self.children[0].process.poll() is not None:  # type: ignore[union-attr]  # it was started above
-                raise RuntimeError(f"the gateway did not start: {self.tail()}")
-            time.sleep(LOOK_EVERY_S)
+        key = self.children[0].greeted()["key"]
         self._keeper.start()
-        key = self.children[0].greeting["key"]
-        assert key is not None
-        return key
+        return str(key)
 
-    def key_of(self, tenant: str) -> str:
-        """A key of a new tenant."""
-        command = [sys.executable, "-m", "gateway.cli.main", "keys", "create", "--json", "--tenant", tenant]
-        command += ["--tier", "enterprise", "--data-dir", str(self.data_dir)]
+    def tenant(self, name: str) -> tuple[str, str]:
+        """The id and a key of a new tenant."""
+        made = self.cli("keys", "create", "--json", "--tenant", name, "--tier", "enterprise")
+        rows = self.read(f"SELECT id FROM tenants WHERE name = '{name}'")
+        return str(rows[0]["id"]), str(json.loads(made)["key"])
+
+    def cli(self, *words: str) -> str:
+        """What a command on the gateway's data prints.
+
+        Raises:
+            subprocess.SubprocessError: it failed, or took longer than a minute.
+        """
+        command = [sys.executable, "-m", "gateway.cli.main", *words, "--data-dir", str(self.data_dir)]
+        environment = dict(self._environment())
         done = subprocess.run(
-            command, env=dict(self._environment()), capture_output=True, text=True, check=True, timeout=60
+            command, env=environment, capture_output=True, text=True, check=True, timeout=60
         )
-        return str(json.loads(done.stdout)["key"])
+        return done.stdout
+
+    def configure(self, **settings: object) -> None:
+        """Change settings before the first start."""
+        self._config |= settings
+        self._prepare(self.data_dir)
+
+    def until_quiet(self, within_s: float) -> None:
+        """Wait until nothing is left to do, at most so long."""
+        until = time.monotonic() + within_s
+        left = (
+            "SELECT count(*) AS left_open FROM attempts a JOIN videos v ON v.id = a.video_id"
+            " WHERE v.status IN ('queued', 'in_progress') OR a.settled_at IS NULL"
+        )
+        while self.read(left)[0]["left_open"] and time.monotonic() < until:
+            time.sleep(0.2)
 
     def kill(self, pid: int) -> None:
         """kill -9, and note when."""
@@ -199,8 +244,7 @@ class Deployment:
         (data_dir / "config.yaml").write_text(json.dumps(self._config))  # JSON is YAML
 
     def _environment(self) -> dict[str, str]:
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("REELGATE_")}
-        return plain | {
+        return plain_environment() | {
             "PYTHONPATH": str(HOOK),
             "TMPDIR": str(self.temp_dir),
             "CRASH_DIR": str(self.crash_dir),

@@ -58,14 +58,14 @@ def _remote(dice: random.Random, **options: Any) -> dict[str, Any]:
     }
 
 
-def _png() -> str:
-    """A picture of 32x32 grey pixels as a data URL."""
+def png(width: int, height: int) -> str:
+    """A grey picture as a data URL."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    rows = zlib.compress((b"\0" + b"\x80" * 32) * 32)
-    head = struct.pack(">IIBBBBB", 32, 32, 8, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x80" * width) * height)
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
@@ -79,7 +79,7 @@ ECHO: tuple[Kind, ...] = (
     Kind(7, lambda dice: _remote(dice, fail="submit_lost"), frozenset({"completed", _UNKNOWN}), remote=True),
     Kind(5, lambda dice: _remote(dice, fail="job"), frozenset({"failed gave_up", _UNKNOWN}), remote=True),
     Kind(4, lambda dice: _local(dice, fail="render"), frozenset({"failed render_failed"})),
-    Kind(5, lambda dice: {**_local(dice), "input_reference": _png()}),
+    Kind(5, lambda dice: {**_local(dice), "input_reference": png(32, 32)}),
     Kind(5, lambda dice: _local(dice, latency_ms=SLOW_MS), _STOPPED, stopped=True),
     Kind(5, lambda dice: _remote(dice, latency_ms=3000), _STOPPED | {_UNKNOWN}, stopped=True, remote=True),
 )
@@ -103,6 +103,11 @@ class Load:
         self.unanswered = 0
         self.more_ends: frozenset[str] = frozenset()
         self.deadline_s = 150
+        self.look_every_s = LOOK_EVERY_S
+        self.passing: Callable[[int, bytes], bool] = lambda _status, _body: False
+        """Tells the refusals that are asked again, since what they are for passes."""
+        self.asked_again: Counter[int] = Counter()
+        """How often, by status, what had an answer had to be asked again."""
         self.begun = 0
         self.limit: int | None = None
         self._port = port
@@ -162,7 +167,8 @@ class Client:
 
     def run(self) -> None:
         """Create, follow to the end, and look back."""
-        body = {"prompt": f"campaign {self._key}", **self._kind.body(self._dice)}
+        body = self._kind.body(self._dice)
+        body["prompt"] = f"campaign {self._key} {body.get('prompt', '')}".rstrip()
         if self._kind.remote:
             body["deadline"] = self._load.deadline_s
         made = self._until_answered("POST", "/v1/videos", body)
@@ -179,7 +185,7 @@ class Client:
     def _follow(self, video_id: str, status: str) -> None:
         self._statuses.append(status)
         while status not in TERMINAL:
-            self._load._give_up.wait(LOOK_EVERY_S)
+            self._load._give_up.wait(self._load.look_every_s)
             seen = self._until_answered("GET", f"/v1/videos/{video_id}")
             if seen is None:
                 return
@@ -229,11 +235,12 @@ class Client:
                 status, data = 503, b""
             if status < 300:
                 return data if raw else json.loads(data)
-            if status < 500 and status not in (409, 429):
+            if status < 500 and status not in (409, 429) and not self._load.passing(status, data):
                 self._load.odd[f"{method} {status} {data[:160].decode(errors='replace')}"] += 1
                 return None
             if status == 500:
                 self._load.odd[f"{method} {status}"] += 1
+            self._load.asked_again[status] += 1
             self._load._give_up.wait(ASK_AGAIN_S)
         return None
 

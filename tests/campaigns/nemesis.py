@@ -111,7 +111,15 @@ def _terminate(deployment: Deployment, device: str) -> None:
 
 
 def at_random(
-    deployment: Deployment, load: Load, kills: int, jobs: int, dice: random.Random, say: Say, gap_s: float
+    deployment: Deployment,
+    load: Load,
+    kills: int,
+    jobs: int,
+    dice: random.Random,
+    say: Say,
+    gap_s: float,
+    *,
+    eldest: float = ELDEST,
 ) -> None:
     """kill -9 of one process after another, whichever, spread over so many jobs."""
     for number in range(1, kills + 1):
@@ -122,7 +130,7 @@ def at_random(
         child = dice.choice(deployment.children)
         members = family(child.pid)
         if members:
-            deployment.kill(members[0] if dice.random() < ELDEST else dice.choice(members))
+            deployment.kill(members[0] if dice.random() < eldest else dice.choice(members))
         if number % 20 == 0:
             say(f"{number} of {kills} kills, {load.begun} jobs begun")
 

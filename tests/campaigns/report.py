@@ -99,7 +99,7 @@ def remarks(result: Result) -> list[str]:
         ]
     for name, value in (
         ("objects without a row", result.verdict.orphans),
-        ("attempts of unknown outcome", result.verdict.exposures),
+        ("attempts of unknown outcome", len(result.verdict.exposures)),
         ("creates never answered", result.unanswered),
         ("never taken up again", result.never_recovered),
         ("odd answers", dict(result.odd_answers)),

@@ -130,6 +130,48 @@ def test_a_submit_that_died_before_sending_is_never_sent_blindly(world: World) -
     assert _submits(world) == 0
 
 
+class Killed(BaseException):
+    """The process ends here and now."""
+
+
+def test_a_submit_that_died_between_a_refusal_and_the_next_try_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = _replace_submit(world, monkeypatch, Unavailable("too busy"))
+    monkeypatch.setattr(submit_module, "sleep_using_event", lambda _event: _killed)
+    attempt = world.attempt(world.accept())
+    with pytest.raises(Killed):
+        submit(world.runtime, attempt.id)
+    assert (len(tries), world.attempt(attempt.video_id).state) == (1, "submitting")
+    monkeypatch.undo()
+    submit(world.runtime, attempt.id)
+    assert world.attempt(attempt.video_id).state == "submitted"
+    assert _submits(world) == 1
+
+
+def test_a_submit_that_died_in_its_second_try_is_not_sent_blindly(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([Unavailable("too busy"), Killed()])
+
+    async def answered(_adapter: Any, _job: Job) -> Ticket:
+        raise next(answers)
+
+    monkeypatch.setattr(type(world.runtime.registry.remote("echo_remote", "default")), "submit", answered)
+    monkeypatch.setattr(submit_module, "_wait", lambda _state: 0)
+    attempt = world.attempt(world.accept())
+    with pytest.raises(Killed):
+        submit(world.runtime, attempt.id)
+    monkeypatch.undo()
+    submit(world.runtime, attempt.id)
+    assert world.attempt(attempt.video_id).state == "outcome_unknown"
+    assert _submits(world) == 0
+
+
+def _killed(_seconds: float) -> None:
+    raise Killed
+
+
 def test_without_a_lookup_an_interrupted_submit_stays_unknown(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from gateway.db import Database
 from gateway.db.tables import metadata
-from tests.campaigns.checker import Evidence, Told, Verdict, check, sqlite_reader
+from tests.campaigns.checker import Evidence, Told, Verdict, check, read_echo_bill, sqlite_reader
 
 AT = "2026-11-20 12:00:00.000000"
 LOCAL, REMOTE = "video_local", "video_remote"
@@ -99,7 +99,7 @@ class Gateway:
         metadata.create_all(db.engine)
         db.close()
         self.sql("INSERT INTO tenants VALUES ('ten_a', 'a', 'pro', NULL, 1, NULL, ?)", AT)
-        self.sql("INSERT INTO api_keys VALUES ('key_a', 'ten_a', 'x', 'x', 'x', 0, ?, NULL)", AT)
+        self.sql("INSERT INTO api_keys VALUES ('key_a', 'ten_a', 'x', 'x', 'x', 0, 1, ?, NULL)", AT)
         self._video(LOCAL, "echo", actual=14, usage={"device_ms": 500}, price={"hourly_usd": "0.10"})
         self._video(REMOTE, "echo_remote", actual=5_000, usage={"seconds": "0.5"}, price={"usd": "0.01"})
         self.order("att_video_remote", "echo-1")
@@ -107,7 +107,8 @@ class Gateway:
     def verdict(self) -> Verdict:
         """What the checker says."""
         read = sqlite_reader(self._file)
-        return check(Evidence(read=read, store=self.store, bill=self.bill, told=self.told))
+        bill = read_echo_bill(self.bill)
+        return check(Evidence(read=read, store=self.store, bill=bill, told=self.told))
 
     def sql(self, statement: str, *values: Any) -> None:
         """Change the record."""

@@ -110,7 +110,7 @@ def test_what_was_deleted_stays_on_the_bill(tmp_path: Path) -> None:
         assert desk.jobs(account="default") == []
     with opened(tmp_path, Clock()) as desk:
         assert desk.jobs(account="default") == []
-    assert [line.job_id for line in read_bill(bill_path(tmp_path))] == [job.id]
+    assert [(line.job_id, line.prompt) for line in read_bill(bill_path(tmp_path))] == [(job.id, "a fox")]
 
 
 def test_it_goes_on_after_a_restart(tmp_path: Path) -> None:
