@@ -157,12 +157,12 @@ def _list(desk: Desk, request: Request, body: bytes) -> Response:
     unknown = next((name for name in query if name not in known), None)
     if unknown is not None:
         raise bad(unknown, "it is unknown")
-    ids, tier = query.getlist("filter.task_ids"), query.get("filter.service_tier", "default")
+    ids, tier = set(query.getlist("filter.task_ids")), query.get("filter.service_tier", "default")
+    jobs = [job for job in desk.jobs(account="default") if not ids or job.id in ids]
     found = [
         shown
-        for shown in (_shown(desk, job) for job in desk.jobs(account="default") if _recent(desk, job))
-        if (not ids or shown["id"] in ids)
-        and shown["service_tier"] == tier
+        for shown in (_shown(desk, job) for job in jobs if _recent(desk, job))
+        if shown["service_tier"] == tier
         and query.get("filter.status", shown["status"]) == shown["status"]
         and query.get("filter.model", shown["model"]) == shown["model"]
     ]
