@@ -24,7 +24,8 @@ OVERTIME = timedelta(hours=1)
 Going = tuple[sa.Row[Any], Queued | Running]
 """An attempt, and what was seen of its job."""
 
-_IS_LIVE = attempts.c.state.in_(REMOTE_LIVE) & attempts.c.settled_at.is_(None)
+# not in_(), whose values are put in anew at every execution, which cannot be one of many
+_IS_LIVE = sa.or_(*(attempts.c.state == state for state in REMOTE_LIVE)) & attempts.c.settled_at.is_(None)
 _THIS = (attempts.c.id == sa.bindparam("attempt_id")) & _IS_LIVE
 _LATER = sa.bindparam("later", type_=Utc())
 _LOOKED = (
