@@ -45,6 +45,7 @@ from gateway.spec import (
     Unavailable,
     UnexpectedReply,
     Unready,
+    Unsupported,
     Usage,
     Value,
 )
@@ -82,8 +83,13 @@ class Seedance(RemoteAdapter):
         }
 
     @override
+    def serves(self, offer: Offer, account: str) -> bool:
+        known = self._settings.accounts.get(account)
+        return known is not None and offer.region in (None, known.region)
+
+    @override
     def unready(self, offer: Offer, preset: str) -> Unready | None:
-        if not self._accounts_for(offer):
+        if not any(self.serves(offer, account) for account in self.accounts):
             where = f" in {offer.region}" if offer.region else ""
             detail = (
                 f"No account{where}: set accounts.default.api_key and its region in the section seedance,"
@@ -180,19 +186,21 @@ class Seedance(RemoteAdapter):
     async def aclose(self) -> None:
         await asyncio.gather(*(http.aclose() for http in self._clients.values()))
 
-    def _accounts_for(self, offer: Offer) -> list[str]:
-        accounts = self._settings.accounts.items()
-        return [name for name, account in accounts if offer.region in (None, account.region)]
-
     def _account(self, job: Job) -> str:
-        """The account that was planned; where that one is of another region, the first of the offer's own."""
-        fitting = self._accounts_for(job.offer)
-        if not fitting:
+        """The account that was planned, once it is sure that it can have the offer."""
+        known = self._settings.accounts.get(job.account)
+        if known is None:
             raise NotAuthorised(
-                f"{PROVIDER} was not asked: this gateway has no account there for {job.offer.id}.",
-                operator_detail=f"The section seedance has no account with region: {job.offer.region}.",
+                f"{PROVIDER} was not asked: this gateway no longer has the account that this job is for.",
+                operator_detail=f"The section seedance has no accounts.{job.account}: put it back.",
             )
-        return job.account if job.account in fitting else fitting[0]
+        if not self.serves(job.offer, job.account):
+            raise Unsupported(
+                f"{PROVIDER} was not asked: this gateway's account is of another region than {job.offer.id}.",
+                operator_detail=f"accounts.{job.account} in the section seedance is in {known.region}, not in"
+                f" {job.offer.region}.",
+            )
+        return job.account
 
     def _client(self, account: str) -> Client:
         if account not in self._clients:

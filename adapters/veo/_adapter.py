@@ -35,6 +35,7 @@ from gateway.spec import (
     Ticket,
     UnexpectedReply,
     Unready,
+    Unsupported,
     Value,
 )
 
@@ -70,16 +71,18 @@ class Veo(RemoteAdapter):
 
     @override
     def unready(self, offer: Offer, preset: str) -> Unready | None:
-        chosen = offer.preset(preset)
-        vertex = chosen is None or VeoParams.model_validate(chosen.params).surface == "vertex"
-        field = "service_account_file" if vertex else "api_key"
-        for name in self.accounts:
-            account = self._accounts.get(name, Account())
-            if (account.service_account if vertex else account.api_key) is None:
-                variable = f"REELGATE_PLUGINS__VEO__ACCOUNTS__{name}__{field}".upper()
-                detail = f"Set accounts.{name}.{field} in the section veo, or {variable}."
-                return Unready(code="no_credentials", detail=detail)
-        return None
+        if any(self.serves(offer, account) for account in self.accounts):
+            return None
+        field = "service_account_file" if "vertex" in _surfaces(offer) else "api_key"
+        name = self.accounts[0]
+        variable = f"REELGATE_PLUGINS__VEO__ACCOUNTS__{name}__{field}".upper()
+        detail = f"Set accounts.{name}.{field} in the section veo, or {variable}."
+        return Unready(code="no_credentials", detail=detail)
+
+    @override
+    def serves(self, offer: Offer, account: str) -> bool:
+        known = self._accounts.get(account)
+        return known is not None and _surfaces(offer) <= known.surfaces
 
     @override
     def limits(self, account: str) -> AccountLimits:
@@ -90,6 +93,11 @@ class Veo(RemoteAdapter):
     async def submit(self, job: Job) -> Ticket:
         account = self._account(job.account)
         surface = VeoParams.model_validate(job.preset.params).surface
+        if surface not in account.surfaces:
+            raise Unsupported(
+                f"This gateway's account at Google cannot have {job.offer.id}; nothing was created.",
+                operator_detail=f"accounts.{job.account} in the section veo has no credential for {surface}.",
+            )
         order = order_of(job, read_options(job, VeoOptions), account, surface)
         location = account.location or job.offer.region or "us-central1"
         where = _Where(account=job.account, surface=surface, location=location)
@@ -235,6 +243,11 @@ class Veo(RemoteAdapter):
                 operator_detail=f"{_VEO}: the clip is to lie at {named.hostname}, not at {host.hostname}.",
             )
         return url
+
+
+def _surfaces(offer: Offer) -> set[Surface]:
+    """Those by which its presets are reached: one, but in an offer of the operator's own."""
+    return {VeoParams.model_validate(preset.params).surface for preset in offer.presets}
 
 
 def _vertex(location: str) -> str:

@@ -36,6 +36,7 @@ from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, build_job
 from gateway.observe.steps import step
 from gateway.observe.traces import span
+from gateway.registry import SANDBOX
 from gateway.spec import (
     Failed,
     Job,
@@ -295,7 +296,7 @@ def _refused(
 def _passed_over_from_now_on(
     connection: sa.Connection, resources: Resources, row: sa.Row[Any], error: ModelGone
 ) -> None:
-    if retire(connection, row.offer, error.caller_detail):
+    if row.account != SANDBOX and retire(connection, row.offer, error.caller_detail):
         log.warning("offer %s is retired, as its provider answered: %s", row.offer, error.operator_detail)
     resources.timings.forget_accounts()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from gateway.jobs.accept import dry_run
 from gateway.jobs.looks import observe
 from gateway.jobs.settle import settle
 from gateway.jobs.submit import submit
+from gateway.registry import SANDBOX
 from gateway.spec import (
     BadRequest,
     ContentBlocked,
@@ -205,6 +207,18 @@ def test_an_offer_whose_model_is_gone_is_passed_over_until_a_person_restores_it(
     assert chosen is not None
     assert chosen.offer == "hand/echo-remote"
     assert world.submitted(waiting).error_code == "model_gone", "it was planned before"
+
+
+def test_what_a_stand_in_says_in_test_mode_retires_nothing(world: World, hand: Hand) -> None:
+    video_id = world.accept(**ASKED)
+    world.update(world.attempt(video_id).id, account=SANDBOX)
+    registry = world.runtime.registry
+    stand_in = Hand(accounts=("only",))
+    stand_in.trouble["only"] = ModelGone("gone")
+    world.runtime.registry = replace(registry, stand_ins={"hand": stand_in})
+    assert world.submitted(video_id).error_code == "model_gone"
+    with world.runtime.db.read() as connection:
+        assert read_retired(connection) == {}
 
 
 def test_a_plan_from_before_does_not_lead_to_an_offer_that_is_gone_since(world: World, hand: Hand) -> None:

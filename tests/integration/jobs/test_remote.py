@@ -114,7 +114,7 @@ def test_a_lookup_is_told_when_the_attempt_was_planned(world: World, monkeypatch
     async def lookup(_adapter: Any, job: Job) -> None:
         told.append(job.planned_at)
 
-    monkeypatch.setattr(type(world.runtime.registry.remote("echo_remote")), "lookup", lookup)
+    monkeypatch.setattr(type(world.runtime.registry.remote("echo_remote", "default")), "lookup", lookup)
     attempt = world.attempt(world.accept())
     world.update(attempt.id, state="submitting")
     submit(world.runtime, attempt.id)
