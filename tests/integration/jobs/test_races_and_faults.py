@@ -26,11 +26,12 @@ from gateway.jobs.adoption import adopt
 from gateway.jobs.control import cancel_video
 from gateway.jobs.looks import OVERTIME, observe
 from gateway.jobs.loop import IoLoop
+from gateway.jobs.overdue import LOST_AFTER
 from gateway.jobs.render import render
 from gateway.jobs.settle import settle
 from gateway.jobs.slots import SlotProcess
 from gateway.jobs.submit import submit
-from gateway.jobs.watch import LOST_AFTER, Watcher
+from gateway.jobs.watch import Watcher
 from gateway.media import StoreFull
 from gateway.spec import (
     Asset,
