@@ -136,13 +136,16 @@ class _Loader:
         try:
             manager = _manager(entry)
             brought = self._ask(manager)
-            stand_ins = self._stand_ins(manager, brought["register_sandbox"])
             self._accept(entry.name, brought)
-            self.stand_ins |= stand_ins
         except (Exception, SystemExit) as error:  # a stranger's code may do anything; the rest must load
             log.warning("plugin %s is broken: %s", entry.name, error)
             log.debug("plugin %s: trace", entry.name, exc_info=True)
             return replace(about, problem=f"{type(error).__name__}: {error}")
+        try:
+            self.stand_ins |= self._stand_ins(manager, brought["register_sandbox"])
+        except Exception as error:
+            log.exception("plugin %s has no stand-in for test mode", entry.name)
+            about = replace(about, problem=f"its stand-in for test mode: {type(error).__name__}: {error}")
         return replace(
             about,
             adapters=tuple(adapter.name for adapter in brought["register_adapters"]),
@@ -178,6 +181,9 @@ class _Loader:
 
     def _accept(self, plugin: str, brought: Mapping[str, list[Any]]) -> None:
         adapters = _named("adapter", brought["register_adapters"], self.adapters)
+        for adapter in adapters.values():
+            if isinstance(adapter, RemoteAdapter) and SANDBOX in adapter.accounts:
+                raise ValueError(f"no account may be named {SANDBOX!r}, which means test mode")
         policies = _named("policy", brought["register_policies"], self.policies)
         commands = _named("command", brought["register_commands"], self.commands)
         sandbox = _named("sandbox", brought["register_sandbox"], self.sandbox)

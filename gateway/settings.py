@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     image_origins: tuple[Origin, ...] = Field(
         default=(), description="the same for the input images that callers name by address"
     )
-    sandbox_url: str = Field(
+    sandbox_url: Origin | Literal[""] = Field(
         default="", description="where `reelgate sandbox` is served; no test mode if unset"
     )
     sandbox_only: bool = Field(default=False, description="remote offers go to the sandbox for live keys too")

@@ -210,6 +210,8 @@ def create_verdict(response: Response, dialect: Dialect) -> Verdict:
     """What a refused create means: by its code, else by its status; None where the kit's own rules hold."""
     trouble = trouble_in(response)
     kind = _BY_CODE.get(trouble.code) or _BY_STATUS.get(response.status_code)
+    if kind is ModelGone and trouble.code not in _BY_CODE and dialect.base_url is None:
+        kind = Unsupported  # of a server at an address of the operator's it may be the address that is wrong
     if kind is None:
         return None
     if response.status_code == 422 and dialect.idempotent and trouble.code not in _BY_CODE:

@@ -23,6 +23,7 @@ from gateway.spec import (
     RateLimited,
     Unavailable,
     UnexpectedReply,
+    Unsupported,
     parse_size,
 )
 
@@ -224,7 +225,7 @@ _MEANINGS: dict[str, type[ProviderError]] = {
     # not one of these is the caller's doing, and each speaks of one model only
     "InvalidEndpoint": ModelGone,
     "InvalidEndpointOrModel": ModelGone,
-    "ModelNotOpen": ModelGone,
+    "ModelNotOpen": Unsupported,  # for this account, until its console opens it
     "RateLimitExceeded": RateLimited,
     "ModelAccountRpmRateLimitExceeded": RateLimited,
     "ModelAccountTpmRateLimitExceeded": RateLimited,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
@@ -13,7 +13,7 @@ from gateway.api.auth import Authenticated, runtime_of
 from gateway.api.errors import ApiError, plan_refused
 from gateway.api.forms import Form
 from gateway.api.params import VideoId
-from gateway.api.schemas import FINALIZE_BODY, Lineage
+from gateway.api.schemas import FINALIZE_BODY, FinalPlan, Lineage
 from gateway.api.threads import in_sql_thread
 from gateway.api.video_object import Video, usd_text, video_object
 from gateway.api.videos import IdempotencyKey, idempotency_of, read_body, video_reply
@@ -26,7 +26,7 @@ from gateway.media import Missing
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
 
-@router.post("/{video_id}/finalize", response_model=Video, openapi_extra=FINALIZE_BODY)
+@router.post("/{video_id}/finalize", response_model=Video | FinalPlan, openapi_extra=FINALIZE_BODY)
 async def make_final(
     request: Request, caller: Authenticated, video_id: VideoId, idempotency_key: IdempotencyKey = None
 ) -> JSONResponse:
@@ -39,7 +39,9 @@ async def make_final(
         if made is not None:
             return video_reply(video_object(made), replayed=True)
     try:
-        final = await to_thread.run_sync(plan_final, runtime, caller, video_id, wishes)
+        decoders: CapacityLimiter = request.app.state.decoders
+        find = partial(plan_final, runtime, caller, video_id, wishes)
+        final = await to_thread.run_sync(find, limiter=decoders)
     except Missing:
         raise ApiError(
             410,

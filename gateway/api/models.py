@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from gateway.api.auth import authenticate, runtime_of
+from gateway.api.auth import Authenticated, runtime_of
 from gateway.db import now
 from gateway.db.retired import Retired, read_retired
 from gateway.jobs.runtime import Runtime
 from gateway.routing import AccountFacts
 from gateway.routing.accounts import choose_account, serving, why_none
-from gateway.routing.gather import account_facts
-from gateway.spec import LocalAdapter, ModelCard, Offer, Preset, RemoteAdapter
+from gateway.routing.gather import account_facts, serving_adapters
+from gateway.spec import Adapter, LocalAdapter, ModelCard, Offer, Preset, RemoteAdapter
 
-router = APIRouter(prefix="/v1", tags=["models"], dependencies=[Depends(authenticate)])
+router = APIRouter(prefix="/v1", tags=["models"])
 
 Reason = dict[str, str]
 
 
 @router.get("/models", response_model=dict[str, Any])
-def list_models(request: Request) -> JSONResponse:
+def list_models(request: Request, caller: Authenticated) -> JSONResponse:
     """OpenAI's list of what a create may name: every model that is ready, and ``auto``."""
     runtime, today = runtime_of(request), now().date()
-    standing = read_standing(runtime)
+    standing = read_standing(runtime, livemode=caller.livemode)
     usable = [card for card in runtime.registry.catalog.cards if _usable(runtime, card, today, standing)]
     data = [_openai_model("auto", None)]
     data += [_openai_model(card.id, card.lifecycle.announced) for card in usable]
@@ -36,10 +36,10 @@ def list_models(request: Request) -> JSONResponse:
 
 
 @router.get("/videos/models", response_model=dict[str, Any])
-def list_video_models(request: Request) -> JSONResponse:
+def list_video_models(request: Request, caller: Authenticated) -> JSONResponse:
     """Every model card: abilities, lifecycle, offers with prices, and what keeps an offer from running."""
     runtime, today = runtime_of(request), now().date()
-    standing = read_standing(runtime)
+    standing = read_standing(runtime, livemode=caller.livemode)
     data = [describe_model(runtime, card, today, standing) for card in runtime.registry.catalog.cards]
     return JSONResponse({"object": "list", "data": data})
 
@@ -52,21 +52,24 @@ def _openai_model(name: str, announced: date | None) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What was found out at run time: offers that are gone, and the accounts of each remote adapter."""
+    """What was found out at run time: who serves, what offers are gone, and the remote adapters' accounts."""
 
+    adapters: Mapping[str, Adapter]
     gone: Mapping[str, Retired]
     accounts: Mapping[str, Sequence[AccountFacts]]
 
 
-def read_standing(runtime: Runtime) -> Standing:
-    """As SQL has it now."""
+def read_standing(runtime: Runtime, *, livemode: bool = True) -> Standing:
+    """As SQL has it now, for keys of this mode."""
     with runtime.db.read() as connection:
+        serving = serving_adapters(runtime.settings, runtime.registry, livemode=livemode)
         accounts = {
-            name: account_facts(connection, runtime.registry, adapter, adapter.accounts, runtime.timings)
-            for name, adapter in runtime.registry.adapters.items()
+            name: account_facts(connection, runtime.registry, adapter, names, runtime.timings)
+            for name, (adapter, names) in serving.items()
             if isinstance(adapter, RemoteAdapter)
         }
-        return Standing(gone=read_retired(connection), accounts=accounts)
+        adapters = {name: adapter for name, (adapter, _) in serving.items()}
+        return Standing(gone=read_retired(connection), accounts=accounts, adapters=adapters)
 
 
 def _usable(runtime: Runtime, card: ModelCard, today: date, standing: Standing) -> bool:
@@ -98,7 +101,7 @@ def _described_offer(
         presets.append({**plain, "ready": obstacle is None, "unready": obstacle})
     return {
         **offer.model_dump(mode="json", exclude={"presets"}),
-        "adapter_installed": offer.adapter in runtime.registry.adapters,
+        "adapter_installed": offer.adapter in standing.adapters,
         "ready": any(preset["ready"] for preset in presets),
         "presets": presets,
     }
@@ -115,7 +118,7 @@ def _obstacle(
     if gone is not None:
         detail = f"its provider said on {gone.since:%Y-%m-%d} that the model is gone: {gone.said}"
         return {"code": "retired", "detail": detail}
-    adapter = runtime.registry.adapters.get(offer.adapter)
+    adapter = standing.adapters.get(offer.adapter)
     if adapter is None:
         return {"code": "no_adapter", "detail": f"no adapter named {offer.adapter!r} is installed"}
     accounts = serving(standing.accounts.get(offer.adapter, ()), offer.id)

@@ -37,7 +37,7 @@ def create(
         str | None, typer.Option(help="A new tenant's budget per calendar month, in US dollars.")
     ] = None,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "command line",
-    admin: Annotated[bool, typer.Option("--admin", help="The key may see every tenant's usage.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="The key may do what an operator does.")] = False,
     test: Annotated[
         bool, typer.Option("--test", help="The key runs in the sandbox, and can never spend.")
     ] = False,
@@ -48,6 +48,8 @@ def create(
     for option, given in (("--tenant", tenant), ("--name", name)):
         if not 1 <= len(given) <= NAME_CHARS:
             raise CliError(ExitCode.USAGE, f"{option} takes 1 to {NAME_CHARS} characters, not {len(given)}.")
+    if admin and test:
+        raise CliError(ExitCode.USAGE, "--admin and --test exclude each other: leave one out.")
     settings = load_settings(data_dir)
     db = Database(settings.database_url)
     try:

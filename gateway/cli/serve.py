@@ -21,11 +21,12 @@ from gateway.cli._open import default_tenant
 from gateway.cli._options import AsJson, DataDir
 from gateway.cli.exits import CliError, ExitCode
 from gateway.db.keys import NewKey, create_key
-from gateway.db.tables import api_keys
+from gateway.db.tables import api_keys, attempts
 from gateway.jobs.duties import Duties
 from gateway.jobs.runtime import Runtime
 from gateway.observe.logs import configure_logging
 from gateway.observe.traces import configure_traces
+from gateway.registry import SANDBOX
 from gateway.sandbox.inside import serve_inside
 from gateway.settings import Settings, load_settings
 
@@ -74,6 +75,7 @@ def _serve(settings: Settings, listening: socket.socket, role: Literal["all", "a
     runtime = Runtime.open(settings)
     end = End()
     try:
+        _refuse_unfinished(runtime)
         key = _first_key(runtime)
         runtime.start(Duties() if role == "api" else None)
         config = uvicorn.Config(
@@ -100,6 +102,27 @@ def _in_sandbox(settings: Settings, sandbox_url: str, url: str) -> Settings:
     """The settings of a gateway whose providers are all in the sandbox, which can call back."""
     own = {"sandbox_url": sandbox_url, "sandbox_only": True}
     return settings.model_copy(update={**own, "public_url": settings.public_url or url})
+
+
+def _refuse_unfinished(runtime: Runtime) -> None:
+    """A gateway whose providers are all in the sandbox can neither watch nor settle jobs at real ones.
+
+    Raises:
+        CliError: there are such jobs.
+    """
+    if not runtime.settings.sandbox_only:
+        return
+    real = sa.select(sa.func.count()).where(
+        attempts.c.kind == "remote", attempts.c.account != SANDBOX, attempts.c.settled_at.is_(None)
+    )
+    with runtime.db.read() as connection:
+        count = connection.execute(real).scalar_one()
+    if count:
+        raise CliError(
+            ExitCode.CONFIG,
+            f"This data folder has {count} unfinished jobs of real providers: let them finish with a plain "
+            "`reelgate serve`, or give --sandbox another --data-dir.",
+        )
 
 
 class _Server(uvicorn.Server):

@@ -152,11 +152,11 @@ videos = sa.Table(
     ),
     sa.Index("ix_videos_expires_at", "expires_at"),
     sa.Index(
-        "uq_videos_finalized_from",  # a preview has one final, unless that failed
+        "uq_videos_finalized_from",  # a preview has one final, unless that failed or was deleted
         "finalized_from",
         unique=True,
-        sqlite_where=sa.text("status <> 'failed'"),
-        postgresql_where=sa.text("status <> 'failed'"),
+        sqlite_where=sa.text("status <> 'failed' AND deleted_at IS NULL"),
+        postgresql_where=sa.text("status <> 'failed' AND deleted_at IS NULL"),
     ),
 )
 

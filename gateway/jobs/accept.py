@@ -163,7 +163,7 @@ def _check_mode(resources: Resources, caller: Caller) -> None:
 
 
 def _check_options(resources: Resources, request: VideoRequest) -> None:
-    known = tuple(sorted(resources.registry.adapters))
+    known = tuple(sorted({adapter.name for adapter in resources.registry.every_adapter()}))
     for adapter in request.options:
         if adapter not in known:
             raise UnknownOptions(adapter, known)
@@ -264,7 +264,8 @@ def _insert(
         "notes": [note.model_dump() for note in (*decided.notes, *chosen.notes)],
     }
     connection.execute(videos.insert(), row)
-    parked = limits.max_active is not None and park_if_full(connection, caller.tenant_id, video_id)
+    limited = caller.livemode and limits.max_active is not None
+    parked = limited and park_if_full(connection, caller.tenant_id, video_id)
     way = resolve(resources, chosen, request)
     attempt_id = plan_attempt(
         connection,

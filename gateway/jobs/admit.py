@@ -21,6 +21,7 @@ from gateway.jobs.accounts import PROBE_WITHIN
 from gateway.jobs.attempts import change, finish, load, start_planned
 from gateway.jobs.failure import ACCOUNT_OPEN, for_caller, next_way
 from gateway.jobs.resources import Resources
+from gateway.registry import SANDBOX
 from gateway.routing.gather import limits_of
 from gateway.spec import AccountLimits, Failed, RemoteAdapter
 
@@ -88,11 +89,26 @@ def release_waiting(resources: Resources) -> None:
         keys = [(row.adapter, row.account) for row in connection.execute(found)]
         known = read_accounts(connection) if keys else {}
         ready = [key for key in keys if _room(connection, resources, key, known.get(key)) > 0]
+    for key in keys:
+        if not _configured(resources, *key) and not resources.settings.sandbox_only:
+            _end_orphans(resources, key)
     for key in ready:
         with resources.db.write() as connection:
             room = _room(connection, resources, key, locked(connection, *key))
             oldest = _waiting(*key).order_by(attempts.c.id).limit(room)
             _release(connection, resources, connection.execute(oldest).scalars().all())
+
+
+def _end_orphans(resources: Resources, key: Key) -> None:
+    """End what waits for an account that is no longer configured, so that the next way is tried."""
+    with resources.db.write() as connection:
+        for attempt_id in connection.execute(_waiting(*key).limit(AT_ONCE)).scalars().all():
+            _pass_over(connection, resources, load(connection, attempt_id, lock=True))
+
+
+def _configured(resources: Resources, adapter: str, account: str) -> bool:
+    found = resources.registry.find(adapter, account)
+    return isinstance(found, RemoteAdapter) and (account == SANDBOX or account in found.accounts)
 
 
 def _release(connection: sa.Connection, resources: Resources, oldest: Sequence[str]) -> None:
@@ -105,7 +121,12 @@ def _release(connection: sa.Connection, resources: Resources, oldest: Sequence[s
 
 
 def _room(connection: sa.Connection, resources: Resources, key: Key, state: AccountState | None) -> int:
-    """How many of those that wait are to be started: of a stopped account all, for they move on."""
+    """How many of those that wait are to be started: of a stopped account all, for they move on.
+
+    Of one that is no longer configured none: :func:`_end_orphans` sees to them.
+    """
+    if not _configured(resources, *key):
+        return 0
     if state is not None and state.state == "open":
         return int(state.takes_job(now()))
     limit = _limits(resources, *key).concurrent

@@ -44,6 +44,16 @@ def adopt(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: in
     return kept
 
 
+def adopt_answer(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: int) -> bool:
+    """As :func:`adopt`, for the answer to a submit: that counts though another has claimed the attempt
+    meanwhile and does not know what became of it."""
+    if adopt(connection, row, ticket, fence):
+        return True
+    fresh = load(connection, row.id, lock=True)
+    unknown = fresh.state in ("submitting", "outcome_unknown") and fresh.ticket is None
+    return unknown and adopt(connection, fresh, ticket, fresh.fence)
+
+
 def adopt_found(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: int) -> bool:
     """As :func:`adopt`, for a job that was looked up.
 

@@ -37,6 +37,7 @@ def continuation(resources: Resources, caller: Caller, video_id: str) -> VideoRe
         video_id=video_id,
         attempt_id=made.id,
         offer=made.offer,
+        account=made.account,
         done_preset=made.preset,
         checkpoint=state.key,
         sha256=state.sha256,

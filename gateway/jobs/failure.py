@@ -22,6 +22,7 @@ from gateway.routing.accounts import choose_account
 from gateway.routing.gather import account_facts
 from gateway.spec import (
     Candidate,
+    Continues,
     NotAuthorised,
     OutOfCredit,
     Output,
@@ -142,6 +143,7 @@ def next_way(
     Each is tried once, but on another account where it was the account that failed. ``elsewhere``: on none
     of this attempt's own account.
     """
+    request = VideoRequest.model_validate(row.request)
     tried: dict[tuple[str, str], set[str]] = defaultdict(set)
     before = sa.select(attempts.c.offer, attempts.c.preset, attempts.c.account)
     for attempt in connection.execute(before.where(attempts.c.video_id == row.video_id)):
@@ -152,17 +154,21 @@ def next_way(
         affordable = to_micro_usd(candidate.estimate_usd) <= row.hold_micro_usd
         if affordable and (way not in tried or way == again):
             own = {row.account} if elsewhere and candidate.adapter == row.adapter else set()
-            found = _to_be_had(connection, resources, candidate, tried[way] | own)
+            found = _to_be_had(connection, resources, candidate, tried[way] | own, request.continues)
             if found is not None:
                 try:
-                    return resolve(resources, found, VideoRequest.model_validate(row.request))
+                    return resolve(resources, found, request)
                 except (Gone, MissingPrice) as error:
                     log.info("video %s: %s is passed over: %s", row.video_id, candidate.offer, error)
     return None
 
 
 def _to_be_had(
-    connection: sa.Connection, resources: Resources, candidate: Candidate, spoilt: Collection[str]
+    connection: sa.Connection,
+    resources: Resources,
+    candidate: Candidate,
+    spoilt: Collection[str],
+    continues: Continues | None,
 ) -> Candidate | None:
     """The candidate on an account that takes jobs now, other than those that failed it; None if there is
     none, or its offer is gone."""
@@ -170,7 +176,7 @@ def _to_be_had(
     if isinstance(adapter, RemoteAdapter):
         names = (SANDBOX,) if candidate.account == SANDBOX else adapter.accounts
         accounts = account_facts(connection, resources.registry, adapter, names, resources.timings)
-        account = choose_account(accounts, candidate.offer, but=spoilt)
+        account = choose_account(accounts, candidate.offer, but=spoilt, continues=continues)
         if account is None or candidate.offer in resources.timings.retired(connection):
             return None
         return candidate.model_copy(update={"account": account.name})

@@ -20,12 +20,15 @@ from gateway.jobs.errors import CheckpointMissing, NotAPreview, NotContinuable, 
 from gateway.jobs.idempotency import Idempotency, Reply
 from gateway.jobs.records import VideoRecord, get_artefact, get_request, get_video
 from gateway.jobs.resources import Resources
-from gateway.media import Missing, check_image, end_frames
+from gateway.media import BadImage, Missing, check_image, end_frames
 from gateway.routing.continuity import Continuity, Tied, strongest
 from gateway.spec import ImageRole, InputImage, LocalAdapter, VideoRequest
 
 SHAPE = ("size", "resolution", "aspect_ratio", "seconds", "fps")
 """What a final that goes on from kept latents cannot have otherwise than its preview."""
+
+DRAFTED = ("audio", "aspect_ratio", "seconds", "fps", "negative_prompt", "options")
+"""The same of a final that a provider makes of its own draft: the size may be another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ def plan_final(resources: Resources, caller: Caller, video_id: str, wishes: Mapp
 def _untied(asked: VideoRequest, wishes: Mapping[str, Any]) -> VideoRequest:
     """What was asked for with the preview as a final of its own; a size that is wished for replaces its."""
     reset: dict[str, Any] = {"model": "auto", "mode": "final", "preset": None, "continues": None}
+    reset |= {"max_cost": None, "deadline": None}  # they were the preview's
     if "size" in wishes or "resolution" in wishes:
         reset |= {"size": None, "resolution": None}
     return asked.model_copy(update=reset | dict(wishes))
@@ -193,7 +197,8 @@ def _kept_state(
     named = wishes.get("model", request.model)
     made = preview.attempts[-1]
     local = isinstance(resources.registry.adapters.get(made.adapter), LocalAdapter)
-    if named != request.model or (local and any(name in wishes for name in SHAPE)):
+    fixed = SHAPE if local else DRAFTED
+    if named != request.model or any(name in wishes for name in fixed):
         return
     yield "resumed_latents" if local else "native_draft", request.model_copy(update=wishes)
 
@@ -214,8 +219,12 @@ def _conditioned(
             return
         first, last = end_frames(path)
     given = plain.image("first_frame")
-    start = images.add("first_frame", first) if given is None else given
-    yield "first_last_frame", plain.model_copy(update={"images": (start, images.add("last_frame", last))})
+    try:
+        start = images.add("first_frame", first) if given is None else given
+        end = images.add("last_frame", last)
+    except BadImage:  # larger than an input image may be
+        return
+    yield "first_last_frame", plain.model_copy(update={"images": (start, end)})
     yield "first_frame", plain.model_copy(update={"images": (start,)})
 
 

@@ -57,6 +57,9 @@ def _room(connection: sa.Connection, tenant_id: str) -> int:
     locked = sa.select(tenants.c.max_active).where(tenants.c.id == tenant_id).with_for_update(key_share=True)
     limit = connection.execute(locked).scalar_one()
     under_way = sa.select(sa.func.count()).where(
-        videos.c.tenant_id == tenant_id, videos.c.status.in_(ACTIVE), videos.c.parked.is_(False)
+        videos.c.tenant_id == tenant_id,
+        videos.c.status.in_(ACTIVE),
+        videos.c.parked.is_(False),
+        videos.c.livemode,
     )
     return AT_ONCE if limit is None else int(limit - connection.execute(under_way).scalar_one())

@@ -79,7 +79,8 @@ def adopt(resources: Resources, attempt_id: str, upstream_id: str, who: str) -> 
         row = _unknown(connection, attempt_id, lock=True)
         _refuse_anothers(connection, row, ticket)
         if row.settled_at is None:
-            adopt_ticket(connection, row, ticket, fence=row.fence)
+            if not adopt_ticket(connection, row, ticket, fence=row.fence):
+                raise _meanwhile(attempt_id)
         else:
             terms, usage = PriceTerms.model_validate(row.price), Usage()
             billed = to_micro_usd(cost(terms, Output.model_validate(row.output), usage))
@@ -98,7 +99,11 @@ def release(resources: Resources, attempt_id: str, who: str) -> None:
     with resources.db.write() as connection:
         row = _unknown(connection, attempt_id, lock=True)
         if row.settled_at is None:
-            finish(connection, resources, row.id, expect=(UNKNOWN,), outcome=NEVER_TAKEN, under=row.fence)
+            over = finish(
+                connection, resources, row.id, expect=(UNKNOWN,), outcome=NEVER_TAKEN, under=row.fence
+            )
+            if not over:
+                raise _meanwhile(attempt_id)
         else:
             provider_void(connection, parties_of(row))
             _close(connection, row, NEVER_TAKEN)
@@ -120,7 +125,8 @@ def resubmit(resources: Resources, attempt_id: str, who: str) -> None:
             )
         again: dict[str, Any] = {"fence": row.fence + 1, "next_poll_at": None, "tries": 0}
         again |= {"error_code": None, "error_message": None, "operator_detail": None}
-        change(connection, row.id, expect=(UNKNOWN,), under=row.fence, state="planned", **again)
+        if not change(connection, row.id, expect=(UNKNOWN,), under=row.fence, state="planned", **again):
+            raise _meanwhile(attempt_id)
         start_planned(connection, resources, load(connection, row.id))
     _told(attempt_id, "sent again", who)
 
@@ -133,6 +139,10 @@ def _unknown(connection: sa.Connection, attempt_id: str, *, lock: bool = False) 
     if row.state != UNKNOWN:
         raise NotReconcilable(f"{attempt_id} is {row.state}: there is nothing to reconcile.")
     return row
+
+
+def _meanwhile(attempt_id: str) -> NotReconcilable:
+    return NotReconcilable(f"{attempt_id} was found by the gateway itself meanwhile: nothing was changed.")
 
 
 def _refuse_anothers(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket) -> None:
@@ -150,9 +160,8 @@ def _seen(resources: Resources, row: sa.Row[Any], upstream_id: str) -> Ticket:
         )
     try:
         ticket = adapter.ticket(build_job(resources, row), upstream_id)
-        account = (row.adapter, row.account)
-        poll = resources.registry.remote(row.adapter, row.account).poll(ticket)
-        resources.io.run(resources.accounts.reported(account, "look", poll))
+        # told to nobody: what a provider says of an id that was mistyped is no sign of the account's health
+        resources.io.run(resources.registry.remote(row.adapter, row.account).poll(ticket))
     except (ReelgateError, Gone) as error:
         told = error.operator_detail if isinstance(error, ReelgateError) else error
         raise NotReconcilable(f"{row.adapter} does not show a job {upstream_id}: {told}") from error

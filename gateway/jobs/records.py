@@ -43,6 +43,7 @@ class AttemptRecord:
     model: str
     offer: str
     adapter: str
+    account: str
     preset: str
     pool: str | None
     priority: int
@@ -161,6 +162,7 @@ def accepted_video(row: Mapping[str, Any], plan: Plan, attempt_id: str) -> Video
         model=plan.chosen.model,
         offer=plan.chosen.offer,
         adapter=plan.chosen.adapter,
+        account=plan.chosen.account,
         preset=plan.chosen.preset,
         pool=None,
         priority=0,

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self
 
@@ -43,12 +43,16 @@ log = logging.getLogger(__name__)
 def open_registry(settings: Settings) -> Registry:
     """Load the plugins as the settings say."""
     context = PluginContext(settings=settings.plugins, data_dir=settings.data_dir)
-    return load_registry(
+    registry = load_registry(
         context,
         enabled=settings.enabled_plugins,
         offers=settings.offers,
         sandbox_url=settings.sandbox_url,
     )
+    if not settings.sandbox_only:
+        return registry
+    local = {name: one for name, one in registry.adapters.items() if isinstance(one, LocalAdapter)}
+    return replace(registry, adapters=local)  # what is not there cannot be paid
 
 
 def check_policy(settings: Settings, registry: Registry) -> None:

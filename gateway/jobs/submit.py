@@ -31,13 +31,14 @@ from gateway.db.accounts import Key
 from gateway.db.retired import retire
 from gateway.jobs.accounts import LONG_WAIT_S, CallKind
 from gateway.jobs.admit import admitted, keep_waiting
-from gateway.jobs.adoption import adopt, adopt_found
+from gateway.jobs.adoption import adopt_answer, adopt_found
 from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
 from gateway.jobs.failure import for_caller, next_way
 from gateway.jobs.pace import TooSoon
 from gateway.jobs.persist import persist
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, build_job
+from gateway.media import StoreError
 from gateway.observe.steps import step
 from gateway.observe.traces import span
 from gateway.registry import SANDBOX
@@ -57,6 +58,7 @@ from gateway.spec import (
 )
 
 TRIES = 4
+STORE_PAUSE_S = 5.0
 LOOKUP_AGAIN = timedelta(seconds=5)
 _Claimed = tuple[Claim, sa.Row[Any], bool]
 """The claim, the attempt as it is under it, and whether an earlier claim was interrupted."""
@@ -79,15 +81,19 @@ def submit(resources: Resources, attempt_id: str) -> None:
 def _in_time(resources: Resources, attempt_id: str) -> _Claimed | None:
     """Claim the attempt, as soon as the pace of its account allows."""
     while True:
-        at = now()
         try:
-            return _claim(resources, attempt_id, at)
-        except CommitUnknown:
-            return persist(resources.stopping, partial(_claimed_after_all, resources, attempt_id, at))
+            return _claimed_surely(resources, attempt_id, now())
         except TooSoon as early:
             if resources.stopping.wait(early.wait_s):
                 persist(resources.stopping, lambda: _left(resources, attempt_id))
                 return None
+
+
+def _claimed_surely(resources: Resources, attempt_id: str, at: datetime) -> _Claimed | None:
+    try:
+        return _claim(resources, attempt_id, at)
+    except CommitUnknown:
+        return persist(resources.stopping, partial(_claimed_after_all, resources, attempt_id, at))
 
 
 def _left(resources: Resources, attempt_id: str) -> None:
@@ -101,13 +107,30 @@ def _left(resources: Resources, attempt_id: str) -> None:
 def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted: bool) -> None:
     try:
         job = build_job(resources, row)
+    except StoreError as error:  # its images cannot be seen to at present: nothing was sent
+        log.warning("attempt %s: put off: %s", row.id, error)
+        resources.stopping.wait(STORE_PAUSE_S)
+        if interrupted:
+            persist(resources.stopping, partial(_unknown, resources, row, claim, error))
+        else:
+            persist(resources.stopping, partial(_handed_back, resources, row, claim))
+        return
+    except Gone as error:
+        ended = _unknown if interrupted else _refused
+        persist(resources.stopping, partial(ended, resources, row, claim, error))
+        return
+    _speak(resources, row, claim, job, interrupted)
+
+
+def _speak(resources: Resources, row: sa.Row[Any], claim: Claim, job: Job, interrupted: bool) -> None:
+    try:
         adapter = resources.registry.remote(row.adapter, row.account)
         if interrupted:
             ticket = resources.io.run(look_up(resources, adapter, job, row))
         else:
             ticket = _send(resources, adapter, job, claim, (row.adapter, row.account))
     except Exception as error:  # noqa: BLE001  # what proves nothing leaves it open: it may have been taken
-        if interrupted or not isinstance(error, Refused | Unavailable | Gone):
+        if interrupted or not isinstance(error, Refused | Unavailable):
             ended = partial(_unknown, resources, row, claim, error)
         elif isinstance(error, Unavailable) and resources.stopping.is_set():
             ended = partial(_handed_back, resources, row, claim)
@@ -174,6 +197,7 @@ def _claim(resources: Resources, attempt_id: str, at: datetime) -> _Claimed | No
             expect=(row.state,),
             under=row.fence,
             state="submitting",
+            waiting=False,
             fence=claim.fence,
             started_at=at,
             queued_ms=milliseconds(row.created_at, at),
@@ -249,7 +273,9 @@ def _handed_back(resources: Resources, row: sa.Row[Any], claim: Claim) -> None:
 
 def _submitted(resources: Resources, row: sa.Row[Any], claim: Claim, ticket: Ticket) -> None:
     with resources.db.write() as connection:
-        adopt(connection, row, ticket, fence=claim.fence)
+        kept = adopt_answer(connection, row, ticket, fence=claim.fence)
+    if not kept:
+        log.error("attempt %s: the provider took it as %s, and it has gone on without", row.id, ticket.id)
 
 
 def _found(resources: Resources, row: sa.Row[Any], claim: Claim, ticket: Ticket) -> None:

@@ -63,7 +63,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"([a-z][a-z0-9+.-]*://)[^\s\"'/:@?#]+@", rf"\1{HIDDEN}@"),
         (r"(/v1/files/)[^\s\"']+", rf"\1{HIDDEN}"),  # whoever has such a path has the file
         (r"(/hooks/[^/\s]+/)[^\s\"']+", rf"\1{HIDDEN}"),
-        (r"\b(rg_live_)[\w-]+", rf"\1{HIDDEN}"),
+        (r"\b(rg_(?:live|test)_)[\w-]+", rf"\1{HIDDEN}"),
         (r"\b(bearer\s+)[\w.~+/=-]{8,}", rf"\1{HIDDEN}"),
         (r"\b(basic\s+)[\w+/=-]{16,}", rf"\1{HIDDEN}"),
         (r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)*", HIDDEN),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from gateway.routing.facts import AccountFacts
+from gateway.spec import Continues
 
 
 def serving(accounts: Sequence[AccountFacts], offer: str) -> Sequence[AccountFacts]:
@@ -13,12 +14,17 @@ def serving(accounts: Sequence[AccountFacts], offer: str) -> Sequence[AccountFac
 
 
 def choose_account(
-    accounts: Sequence[AccountFacts], offer: str, but: Collection[str] = ()
+    accounts: Sequence[AccountFacts],
+    offer: str,
+    but: Collection[str] = (),
+    continues: Continues | None = None,
 ) -> AccountFacts | None:
     """Of those that have the offer and take jobs: one with room, then the one with the fewest, then the one
-    that is preferred."""
+    that is preferred. What goes on from a preview stays with the account that made it."""
     able = serving(accounts, offer)
     open_ones = [account for account in able if account.takes_job and account.name not in but]
+    if continues is not None and continues.account is not None:
+        open_ones = [account for account in open_ones if account.name == continues.account]
     return min(open_ones, key=lambda account: (account.full, account.held), default=None)
 
 

@@ -168,7 +168,7 @@ def gather(
 ) -> Facts:
     """Collect the facts for one request of a tenant, made with a key for live or for test mode."""
     cards = registry.catalog.cards
-    serving = _serving(settings, registry, livemode=livemode)
+    serving = serving_adapters(settings, registry, livemode=livemode)
     return Facts(
         today=today,
         cards=cards,
@@ -193,7 +193,7 @@ def gather(
     )
 
 
-def _serving(settings: Settings, registry: Registry, *, livemode: bool) -> Serving:
+def serving_adapters(settings: Settings, registry: Registry, *, livemode: bool) -> Serving:
     """Who serves: stand-ins in test mode, and in a gateway that knows no provider but the sandbox."""
     stand_ins: Serving = {name: (adapter, (SANDBOX,)) for name, adapter in registry.stand_ins.items()}
     if not livemode:
@@ -201,7 +201,6 @@ def _serving(settings: Settings, registry: Registry, *, livemode: bool) -> Servi
     real: Serving = {
         name: (adapter, ("local",) if isinstance(adapter, LocalAdapter) else adapter.accounts)
         for name, adapter in registry.adapters.items()
-        if isinstance(adapter, LocalAdapter) or not settings.sandbox_only
     }
     return {**stand_ins, **real} if settings.sandbox_only else real
 
@@ -214,7 +213,7 @@ def _adapter_facts(
     timings: TimingCache,
 ) -> AdapterFacts:
     if isinstance(adapter, LocalAdapter):
-        return AdapterFacts(kind="local", accounts=(AccountFacts(name="local"),))
+        return AdapterFacts(kind="local", accounts=(AccountFacts(name=names[0]),))
     return AdapterFacts(kind="remote", accounts=account_facts(connection, registry, adapter, names, timings))
 
 

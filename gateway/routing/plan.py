@@ -157,7 +157,7 @@ def _candidate(
     request: VideoRequest, facts: Facts, card: ModelCard, offer: Offer, preset: Preset, output: Output
 ) -> Candidate:
     check_preset(request, offer, preset, facts)
-    account = choose_account(facts.adapters[offer.adapter].accounts, offer.id)
+    account = choose_account(facts.adapters[offer.adapter].accounts, offer.id, continues=request.continues)
     if account is None:
         raise Excluded("no_account", f"{offer.adapter} has no account for {offer.id}")
     quote = make_quote(request, facts, card, offer, preset, output)

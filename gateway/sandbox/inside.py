@@ -1,11 +1,13 @@
 """A sandbox that belongs to another process: its child, so that neither's load slows the other.
 
-The child ends with its parent, however that ends. It gets no settings but a folder, and so no credentials.
+The child ends with its parent, however that ends. It gets no settings but a folder, and none of the
+``REELGATE_`` variables, in which credentials may be.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from gateway.sandbox.app import Sandbox, folder_in
 from gateway.sandbox.desk import Pace
 from gateway.sandbox.faults import Order, Orders
 from gateway.sandbox.server import InThread, listen, url_of
-from gateway.settings import Settings
+from gateway.settings import PREFIX, Settings
 from gateway.spec import PluginContext
 
 _START_S = 60
@@ -87,6 +89,7 @@ def serve_inside(
         [sys.executable, "-m", "gateway.sandbox.inside"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
         text=True,
         process_group=0,  # a terminal's Ctrl-C is for the parent
     )

@@ -26,6 +26,7 @@ A job that a provider failed is a value (:class:`gateway.spec.Failed`); what sta
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 
@@ -100,6 +101,10 @@ class Unavailable(ProviderError):
     another_candidate = True
 
 
+LONGEST_WAIT_S = 86_400.0
+"""A longer wish is taken for this."""
+
+
 class RateLimited(Unavailable):
     """Too many calls; ``retry_after`` is the provider's wish in seconds, or None."""
 
@@ -109,7 +114,8 @@ class RateLimited(Unavailable):
         self, caller_detail: str, *, operator_detail: str = "", retry_after: float | None = None
     ) -> None:
         super().__init__(caller_detail, operator_detail=operator_detail)
-        self.retry_after = retry_after
+        sane = retry_after is not None and 0 <= retry_after < math.inf  # false for what is no number, too
+        self.retry_after = min(retry_after, LONGEST_WAIT_S) if sane and retry_after is not None else None
 
 
 class OutcomeUnknown(ProviderError):

@@ -38,13 +38,14 @@ class InputImage(Value):
 class Continues(Value):
     """The prefix preview that a final render goes on from; only the gateway itself writes one.
 
-    ``attempt_id``, ``offer`` and ``done_preset`` say what made it; ``checkpoint`` is the place of its state
-    in the object store, and ``sha256`` what lies there.
+    ``attempt_id``, ``offer``, ``account`` and ``done_preset`` say what made it; ``checkpoint`` is the place
+    of its state in the object store, and ``sha256`` what lies there.
     """
 
     video_id: str
     attempt_id: str
     offer: str
+    account: str | None = None
     done_preset: Name
     checkpoint: str
     sha256: str
