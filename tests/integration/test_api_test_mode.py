@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.db.keys import NewKey, create_key
+from gateway.db.tables import attempts
 from gateway.ledger.usage import usage
 from gateway.ledger.verify import verify_ledger
 
@@ -53,20 +55,51 @@ def _orders(server: Server, folder: str) -> int:
 
 
 @pytest.mark.parametrize("model", ["echo-remote", "echo"])
-def test_both_kinds_of_adapter_run_on_stand_ins(server: Server, test_key: NewKey, model: str) -> None:
+def test_both_kinds_of_adapter_run_on_stand_ins(
+    server: Server, test_key: NewKey, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in, rendered = server.runtime.registry.local("echo", "sandbox"), []
+    render = stand_in.render
+
+    def watched(job: Any, *more: Any) -> Any:
+        rendered.append(_video_of(server, job.tag))
+        return render(job, *more)
+
+    monkeypatch.setattr(stand_in, "render", watched)
     assert test_key.secret.startswith("rg_test_")
     real = _orders(server, "")
     made = _made(server, test_key, model=model)
     assert made["livemode"] is False
     assert made["gateway"]["charge_usd"] != "0"
     assert _orders(server, "") == real, "the real provider was asked"
-    assert (_orders(server, "sandbox") > 0) or model == "echo"
+    if model == "echo-remote":
+        assert _orders(server, "sandbox") > 0
+    else:
+        assert rendered == [made["id"]], "the real adapter rendered it"
     with server.client(test_key) as client:
         assert client.get(f"/v1/videos/{made['id']}/content").content[4:8] == b"ftyp"
-        plan = client.post("/v1/videos/plan", json=CLIP).json()
+        plan = client.post("/v1/videos/plan", json=CLIP | {"model": model}).json()
     assert plan["chosen"]["account"] == "sandbox"
     with server.runtime.db.read() as connection:
         assert verify_ledger(connection) == []
+
+
+def _video_of(server: Server, attempt_id: str) -> str:
+    with server.runtime.db.read() as connection:
+        query = sa.select(attempts.c.video_id).where(attempts.c.id == attempt_id)
+        return str(connection.execute(query).scalar_one())
+
+
+def test_an_operators_acts_are_not_for_test_mode(server: Server) -> None:
+    with server.runtime.db.write() as connection:
+        key = create_key(
+            connection, server.runtime.pepper, server.key.tenant_id, name="t", admin=True, livemode=False
+        )
+    with server.client(key) as client:
+        looks = [client.get("/v1/reconcile"), client.get("/v1/accounts"), client.get("/v1/usage?tenant=all")]
+        looks += [client.post("/v1/accounts/echo_remote/default/reset")]
+        looks += [client.post("/v1/reconcile/att_1", json={"action": "release"})]
+    assert {(look.status_code, look.json()["error"]["code"]) for look in looks} == {(403, "admin_only")}
 
 
 def test_each_mode_sees_its_own_videos_alone(server: Server, test_key: NewKey) -> None:
@@ -145,6 +178,10 @@ def test_a_preview_is_finalised_once_and_the_price_is_told_first(server: Server,
     final = line["data"][1]
     assert final["finalized_from_video_id"] == preview["id"]
     assert final["gateway"]["continuity"] == "first_frame"
+    with server.client(test_key) as client:
+        assert client.delete(f"/v1/videos/{final['id']}").status_code == 200
+        anew = _finalized(client, preview["id"], model="echo-remote")
+    assert (anew.status_code, anew.json()["id"] != final["id"]) == (200, True), anew.text
     assert float(line["charge_usd"]) == pytest.approx(0.02 + float(paid))
 
 

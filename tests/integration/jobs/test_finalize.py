@@ -103,6 +103,13 @@ def test_kept_latents_are_gone_on_from_where_the_model_is_the_same(world: World)
     assert other.tied.continuity == "first_frame", "its latents have the preview's size"
 
 
+def test_what_the_preview_might_cost_at_most_does_not_bind_its_final(world: World) -> None:
+    preview = _preview(world, max_cost=Decimal("0.001"), deadline=600)
+    final = plan_final(world.runtime, world.caller, preview, {"model": "echo-remote"})
+    assert final.tied.plan.chosen is not None
+    assert (final.tied.request.max_cost, final.tied.request.deadline) == (None, None)
+
+
 def test_without_frames_the_seed_and_then_the_prompt_alone_are_left(world: World) -> None:
     seeded, unseeded = _preview(world, seed=7), _preview(world)
     for preview in (seeded, unseeded):

@@ -17,6 +17,7 @@ ATTEMPT = AttemptRecord(
     model="echo",
     offer="echo/echo",
     adapter="echo",
+    account="local",
     preset="standard",
     pool="cpu",
     priority=1,

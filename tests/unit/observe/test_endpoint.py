@@ -39,8 +39,10 @@ def serve(db: Database) -> Iterator[Callable[..., TestClient]]:
     with ExitStack() as stack:
 
         def start(*, public: bool = False) -> TestClient:
-            settings = SimpleNamespace(max_body_bytes=1000, pools={"cpu": None}, metrics_public=public)
-            registry = SimpleNamespace(catalog=SimpleNamespace(cards=()), adapters={})
+            settings = SimpleNamespace(
+                max_body_bytes=1000, pools={"cpu": None}, metrics_public=public, sandbox_only=False
+            )
+            registry = SimpleNamespace(catalog=SimpleNamespace(cards=()), adapters={}, stand_ins={})
             runtime: Any = SimpleNamespace(db=db, pepper=PEPPER, settings=settings, registry=registry)
             return stack.enter_context(TestClient(create_app(runtime), raise_server_exceptions=False))
 

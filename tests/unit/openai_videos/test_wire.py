@@ -234,7 +234,7 @@ REFUSALS: list[tuple[str, int, str | int | None, type[ProviderError]]] = [
     ("openai", 404, "model_not_found", ModelGone),
     ("openai", 404, None, ModelGone),
     ("openai", 410, None, ModelGone),
-    ("azure", 404, "DeploymentNotFound", ModelGone),
+    ("azure", 404, "DeploymentNotFound", Unsupported),
     ("openai", 408, None, OutcomeUnknown),
     ("openai", 409, None, Unavailable),
     ("openai", 413, None, BadRequest),

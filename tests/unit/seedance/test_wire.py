@@ -347,7 +347,7 @@ def refusal(code: str, message: str = "it says no. Request id: 0217") -> dict[st
         (403, "OperationDenied.ServiceNotOpen", OutOfCredit),
         (404, "InvalidEndpoint.NotFound", ModelGone),
         (404, "InvalidEndpointOrModel.NotFound", ModelGone),
-        (404, "ModelNotOpen", ModelGone),
+        (404, "ModelNotOpen", Unsupported),
         (429, "RateLimitExceeded.EndpointRPMExceeded", RateLimited),
         (429, "RateLimitExceeded.EndpointTPMExceeded", RateLimited),
         (429, "ModelAccountRpmRateLimitExceeded", RateLimited),
