@@ -36,7 +36,8 @@ def excerpt(text: str, secrets: Iterable[str]) -> str:
     """The message in an answer's body, else its start, on one line, the words of ``secrets`` struck out."""
     with suppress(ValueError, RecursionError):  # not JSON: a proxy's page, say; its text will do
         text = _message(json.loads(text)) or text
-    for secret in {word for value in secrets for word in [value, *value.split()]}:
+    words = {word for value in secrets for word in [value, *value.split()]}
+    for secret in sorted(words, key=len, reverse=True):  # or of one that holds another the rest would show
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
     return " ".join(text.split())[:_EXCERPT]

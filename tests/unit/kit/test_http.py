@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.kit._reply import retry_after
+from gateway.kit._reply import excerpt, retry_after
 from gateway.kit.http import Client, client, json_object, translating
 from gateway.kit.http._calls import tls
 from gateway.spec import (
@@ -145,7 +145,14 @@ async def test_the_providers_words_reach_the_caller_without_the_key() -> None:
     async with talking_to(echoing) as http:
         with pytest.raises(BadRequest) as caught, translating("Comet", creating=True, classify=words):
             json_object(await http.post("/jobs", json={}))
-    assert caught.value.caller_detail.endswith("It said: not with *** ***, see manual")
+    assert caught.value.caller_detail.endswith("It said: not with ***, see manual")
+
+
+def test_a_secret_that_holds_another_is_struck_out_whole() -> None:
+    secrets = ["canary-1", "canary-1-and-more", "and canary-1-and-more at the end"]
+    for order in (secrets, secrets[::-1]):
+        said = excerpt("bad: canary-1-and-more, canary-1 and canary-1-and-more at the end.", order)
+        assert said == "bad: ***, *** ***."
 
 
 async def test_a_real_client_reports_a_closed_port_as_not_sent(unused_tcp_port: int) -> None:
