@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     tiers: tuple[Name, ...] = Field(default=("basic", "pro", "enterprise"), min_length=1)
     policy: Name = "tiered"
     policies: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    plugins: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    plugins: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
     enabled_plugins: tuple[str, ...] | None = Field(
         default=None, description="load exactly these; all if unset"
     )

@@ -22,7 +22,7 @@ hookimpl = pluggy.HookimplMarker("reelgate")
 class PluginContext:
     """What a plugin is built with: its raw settings sections by adapter name, and a folder of its own."""
 
-    settings: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Mapping[str, Any]] = field(repr=False)
     data_dir: Path
 
     def section(self, name: str) -> Mapping[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -59,6 +60,7 @@ def running(
     data_dir: Path,
     *adapters: Adapter,
     plugins: tuple[str, ...] = (),
+    plugin_settings: Mapping[str, Any] = MappingProxyType({}),
     offers: tuple[Any, ...] = (),
     **more: Any,
 ) -> Iterator[Server]:
@@ -68,6 +70,7 @@ def running(
         database_url=database_url,
         isolation="none",
         enabled_plugins=("echo", "policies", *plugins),
+        plugins={name: dict(section) for name, section in plugin_settings.items()},
         policy="cheapest",
         pools={"cpu": Pool.model_validate({"devices": ("cpu", "cpu")})},
         offers=tuple(Offer.model_validate(offer) for offer in offers),
