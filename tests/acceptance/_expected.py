@@ -27,10 +27,11 @@ class Surface:
     ``asks``: the smallest clip that it makes; ``sounds`` if with sound. ``ways``: offer and preset of each
     candidate, in order. ``finds``: a lost job is looked up there. ``calls``: it calls back, ``signed`` or
     not. ``gave_up``: its code for a job that failed. ``tells``: it tells a late refusal of the content from
-    other failures. ``links``: its results lie at addresses that expire. ``hints``: its refusals say
-    themselves how long to wait where ``Retry-After`` says nothing: 13 s, so long that the account is then
-    left alone. ``aside``: an offer of the same model that is retired beforehand, so that this API is all
-    there is. ``whole``: all rows, not only those that are about what differs from its adapter's other API.
+    other failures. ``links``: its results lie at addresses that expire. ``apart``: looking a lost job up
+    looks at no other, and so meets none of the faults of others. ``hints``: its refusals say themselves how
+    long to wait where ``Retry-After`` says nothing: 13 s, so long that the account is then left alone.
+    ``aside``: an offer of the same model that is retired beforehand, so that this API is all there is.
+    ``whole``: all rows, not only those that are about what differs from its adapter's other API.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Surface:
     tells: bool = True
     sounds: bool = True
     links: bool = True
+    apart: bool = True
     hints: bool = False
     aside: str | None = None
     whole: bool = True
@@ -58,6 +60,7 @@ SURFACES = (
         asks={"model": "wan-2.5", "resolution": "480p", "seconds": "5", "audio": True},
         ways=[("dashscope_wan/wan-2.5-t2v/beijing", "standard")],
         finds=True,
+        apart=False,
     ),
     Surface(
         name="gemini_omni",
@@ -254,8 +257,10 @@ def _later(surface: Surface, fault: Fault) -> End:
             return End(calls={204: 2})
         case "unknown_status" | "status_backwards":
             return _woken(surface)
+        case "expired_url":
+            return _woken(surface, trouble=surface.links and surface.apart)
         case _:
-            return _woken(surface, trouble=fault.name != "expired_url" or surface.links)
+            return _woken(surface, trouble=fault.place == "file" or surface.apart)
 
 
 def rows_of(surface: Surface) -> list[str]:
