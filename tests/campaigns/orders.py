@@ -66,7 +66,7 @@ ALWAYS_POSSIBLE = frozenset({"completed", "failed outcome_unknown", "failed acco
 """The killed gateway may have been about to submit; a fault of another job may have stopped the account."""
 
 REFUSED = frozenset({"failed content_blocked"})
-GAVE_UP = frozenset({"failed gave_up"})
+GAVE_UP = frozenset({"failed gave_up", "failed unavailable"})
 
 FAULTS: Sequence[Fault] = (
     Fault("drop_before_accept"),
