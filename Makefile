@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@echo "make demo    set up, then make four videos through the HTTP API with the built-in test weights"
+	@echo "make demo    set up, then make four previews and a final through the HTTP API"
 	@echo "make test    set up, then run the tests (WORKERS=$(WORKERS) processes)"
 	@echo "make lint    set up, then ruff, mypy and the import contracts"
 	@echo "make bench   set up, then the benchmarks"

@@ -96,11 +96,13 @@ class Registry:
             raise KeyError(f"{name} ({account})")
         return adapter
 
-    def own_account(self, name: str, account: str) -> str:
-        """What the adapter itself calls this account: a stand-in has one, under a name of its own."""
-        adapter = self.find(name, account)
+    def own_account(self, offer: Offer, account: str) -> str:
+        """What the offer's adapter itself calls this account: a stand-in's are the sandbox's, of which the
+        first is taken that has the offer."""
+        adapter = self.find(offer.adapter, account)
         if account == SANDBOX and isinstance(adapter, RemoteAdapter):
-            return adapter.accounts[0]
+            names = adapter.accounts
+            return next((name for name in names if adapter.serves(offer, name)), names[0])
         return account
 
     def every_adapter(self) -> Iterator[Adapter]:

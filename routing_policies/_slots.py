@@ -79,7 +79,7 @@ BUILT_IN: Mapping[SlotName, Mapping[Task, tuple[Entry, ...]]] = {
             "wan-2.2-i2v-a14b@official",
             "wan-2.2-i2v-a14b@fast",
             "wan-2.2-ti2v-5b@official",
-            "wan-2.6",
+            "wan-2.2-i2v-plus",
             "wan-2.2-i2v-a14b-tiny",
             "wan-2.2-ti2v-5b-tiny",
         ),

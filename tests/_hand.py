@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from gateway.spec import AccountLimits, Job, NotAuthorised, RemoteAdapter, Running, Snapshot, Ticket
+from gateway.spec import AccountLimits, Job, NotAuthorised, Offer, RemoteAdapter, Running, Snapshot, Ticket
 
 SOURCE = {"text": "invented for a test", "date": "2026-01-01", "confidence": "high"}
 
@@ -22,7 +22,8 @@ def hand_offer(**fields: Any) -> dict[str, Any]:
 class Hand(RemoteAdapter):
     """``sent``: account and tag of each submit. ``trouble``: what a submit on an account raises.
 
-    ``jobs``: what a look at an id finds; ``blind``: what looks raise instead.
+    ``lacks``: offers that cannot be had with an account. ``jobs``: what a look at an id finds; ``blind``:
+    what looks raise instead.
     """
 
     name: ClassVar[str] = "hand"
@@ -32,9 +33,14 @@ class Hand(RemoteAdapter):
         self.sent: list[tuple[str, str]] = []
         self.trouble: dict[str, Exception] = {}
         self.allowed: dict[str, AccountLimits] = {}
+        self.lacks: dict[str, set[str]] = {}
         self.jobs: dict[str, Snapshot] = {}
         self.callbacks: list[str | None] = []
         self.blind: Exception | None = None
+
+    @override
+    def serves(self, offer: Offer, account: str) -> bool:
+        return offer.id not in self.lacks.get(account, set())
 
     @override
     def limits(self, account: str) -> AccountLimits:

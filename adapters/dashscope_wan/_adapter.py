@@ -117,7 +117,7 @@ class StudioSettings(Value):
 
 
 class DashscopeWan(RemoteAdapter):
-    """Orders clips from Model Studio, each from an account of the offer's region."""
+    """Orders clips from Model Studio; an account has the offers of its region."""
 
     name: ClassVar[str] = "dashscope_wan"
 
@@ -131,6 +131,11 @@ class DashscopeWan(RemoteAdapter):
             )
             for name, account in settings.accounts.items()
         }
+
+    @override
+    def serves(self, offer: Offer, account: str) -> bool:
+        known = self._settings.accounts.get(account)
+        return known is not None and offer.region in (None, known.region)
 
     @override
     def limits(self, account: str) -> AccountLimits:
@@ -149,7 +154,7 @@ class DashscopeWan(RemoteAdapter):
                 detail=f"{offer.id}: params.body of preset {preset} has to say how {offer.upstream} is"
                 " spoken to: size, image, frames, ratio or media",
             )
-        if not self._accounts_in(offer.region):
+        if not any(self.serves(offer, account) for account in self.accounts):
             return self._no_account(offer)
         if params.body == "media" and not self._settings.inline_media:
             return Unready(
@@ -264,25 +269,22 @@ class DashscopeWan(RemoteAdapter):
             f" and its region to {region}",
         )
 
-    def _accounts_in(self, region: str | None) -> Sequence[str]:
-        accounts = self._settings.accounts.items()
-        return [name for name, account in accounts if region in (None, account.region)]
-
     def _account_of(self, job: Job) -> str:
-        """The account that was planned; where that is another region's, the first of the offer's own."""
-        fitting = self._accounts_in(job.offer.region)
-        if not fitting:
-            raise NotAuthorised(
-                f"This gateway has no account at {PROVIDER} for {job.offer.id}; nothing was created.",
-                operator_detail=f"No account in {job.offer.region} is configured in dashscope_wan.accounts.",
+        """The account that was planned, once it is sure that it can have the offer."""
+        known = self._settings.accounts.get(job.account)
+        if known is not None and not self.serves(job.offer, job.account):
+            raise Unsupported(
+                f"This gateway's account at {PROVIDER} is of another region than {job.offer.id}.",
+                operator_detail=f"dashscope_wan.accounts.{job.account} is in {known.region}, not in"
+                f" {job.offer.region}.",
             )
-        return job.account if job.account in fitting else fitting[0]
+        return job.account
 
     def _client(self, account: str) -> Client:
         found = self._clients.get(account)
         if found is None:
             raise NotAuthorised(
-                f"This gateway no longer has the account at {PROVIDER} that took this job.",
+                f"This gateway no longer has the account at {PROVIDER} that this job is for.",
                 operator_detail=f"dashscope_wan.accounts has no {account!r} any more: put it back.",
             )
         return found

@@ -156,6 +156,10 @@ class GeminiOmni(RemoteAdapter):
             raise UnexpectedReply(f"{_TITLE} took the job, as it seems, but its answer names none.")
         return Ticket(id=interaction.id, data={"account": job.account})
 
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of an interaction that a person found, by its id; looked at before it is adopted."""
+        return Ticket(id=upstream_id, data={"account": job.account})
+
     @override
     async def poll(self, ticket: Ticket) -> Snapshot:
         service = self._service(ticket.data.get("account"))

@@ -28,6 +28,7 @@ from gateway.spec import (
     Ticket,
     UnexpectedReply,
     Unready,
+    Unsupported,
 )
 
 _BATCH = 50
@@ -61,11 +62,17 @@ class Kling(RemoteAdapter):
         if not self._accounts:
             missing = f"Kling has no account here: {_how_to_set('default')}"
             return Unready(code="no_credentials", detail=missing)
-        keyless = [name for name, one in self._settings.accounts.items() if one.api_key is None]
-        if keyless and not model.legacy:
-            missing = f"{offer.upstream} takes an API key, no access key: {_how_to_set(keyless[0])}"
+        if not any(self.serves(offer, account) for account in self.accounts):
+            missing = f"{offer.upstream} takes an API key, no access key: {_how_to_set(self.accounts[0])}"
             return Unready(code="no_credentials", detail=missing)
         return None
+
+    @override
+    def serves(self, offer: Offer, account: str) -> bool:
+        settings, model = self._settings.accounts.get(account), MODELS.get(offer.upstream)
+        if settings is None or model is None:
+            return False
+        return model.legacy or settings.api_key is not None
 
     @override
     def limits(self, account: str) -> AccountLimits:
@@ -76,6 +83,11 @@ class Kling(RemoteAdapter):
     async def submit(self, job: Job) -> Ticket:
         account = self._account(job.account)
         order = order_of(job, self._settings)
+        if not self.serves(job.offer, job.account):
+            raise Unsupported(
+                f"This gateway's account at Kling cannot have {job.offer.id}; nothing was created.",
+                operator_detail=f"{job.offer.upstream} takes an API key: {_how_to_set(job.account)}",
+            )
         data = await account.call("POST", order.path, creating=True, body=order.body)
         task: Task | LegacyTask = (
             read(Task, data or {}) if order.tasks == TASKS else read(LegacyTask, data or {})
@@ -111,6 +123,10 @@ class Kling(RemoteAdapter):
         account, path = self._account(job.account), tasks_path(job)
         id = await find(account, path, job.tag)
         return self._ticket(account, path, id) if id is not None else None
+
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of a task that a person found, by Kling's id of it; looked at before it is adopted."""
+        return self._ticket(self._account(job.account), tasks_path(job), upstream_id)
 
     def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[str]:
         """The task that a callback is about.

@@ -83,26 +83,16 @@ class OpenAIVideos(RemoteAdapter):
                 detail="Set plugins.openai_videos.accounts.default.api_key, for example with"
                 " REELGATE_PLUGINS__OPENAI_VIDEOS__ACCOUNTS__DEFAULT__API_KEY.",
             )
-        serving = [self._servers[name] for name in self.accounts_for(offer)]
-        if not serving:
+        missing = [_missing(server, offer) for server in self._servers.values() if _offers(server, offer)]
+        if not missing:
             detail = f"No account of openai_videos has the name or the flavour {offer.region}."
             return Unready(code="no_credentials", detail=detail)
-        for server in serving:
-            if server.dialect.needs_key and server.account.api_key is None:
-                detail = f"Set plugins.openai_videos.accounts.{server.name}.api_key."
-                return Unready(code="no_credentials", detail=detail)
-            if not _can_keep(offer, server.dialect):
-                detail = f"{server.dialect.title} cannot keep the submit_policy {offer.submit_policy}."
-                return Unready(code="submit_policy_unsupported", detail=detail)
-        return None
+        return None if None in missing else missing[0]
 
-    def accounts_for(self, offer: Offer) -> tuple[str, ...]:
-        """The accounts whose server has this offer: named or flavoured like its region; all, without one."""
-        return tuple(
-            name
-            for name, server in self._servers.items()
-            if offer.region in (None, name, server.account.flavour)
-        )
+    @override
+    def serves(self, offer: Offer, account: str) -> bool:
+        server = self._servers.get(account)
+        return server is not None and _offers(server, offer) and _missing(server, offer) is None
 
     @override
     def limits(self, account: str) -> AccountLimits:
@@ -181,6 +171,10 @@ class OpenAIVideos(RemoteAdapter):
             raise OutcomeUnknown(f"{title} has {len(found)} jobs that could be this one: {', '.join(found)}.")
         return Ticket(id=found[0], data={"account": server.name}) if found else None
 
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of a video that a person found, by its id; looked at before it is adopted."""
+        return Ticket(id=upstream_id, data={"account": self._serving(job).name})
+
     def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> Sequence[str]:
         """The job of a ``video.completed`` or ``video.failed`` event, signed as Standard Webhooks says."""
         if not any(_signed(server.webhook, headers, body) for server in self._servers.values()):
@@ -201,11 +195,19 @@ class OpenAIVideos(RemoteAdapter):
             await server.client.aclose()
 
     def _serving(self, job: Job) -> _Server:
-        """The job's account, or the first that has its offer, where the job's has not."""
-        able = self.accounts_for(job.offer)
-        if not able:
-            raise NotAuthorised(f"This gateway has no account for {job.offer.id}; nothing was created.")
-        return self._servers[job.account if job.account in able else able[0]]
+        """The account that was planned, once it is sure that it can have the offer."""
+        server = self._servers.get(job.account)
+        if server is None:
+            raise NotAuthorised(
+                "This gateway no longer has the account that this job is for; nothing was created.",
+                operator_detail=f"Put plugins.openai_videos.accounts.{job.account} back.",
+            )
+        if not self.serves(job.offer, job.account):
+            raise Unsupported(
+                f"This gateway's account does not have {job.offer.id}; nothing was created.",
+                operator_detail=f"plugins.openai_videos.accounts.{job.account} does not fit {job.offer.id}.",
+            )
+        return server
 
     def _server(self, ticket: Ticket) -> _Server:
         server = self._servers.get(str(ticket.data.get("account")))
@@ -231,6 +233,22 @@ def _server(name: str, account: Account) -> _Server:
         client=client(base_url=account.address, headers=headers),
         webhook=account.webhook(),
     )
+
+
+def _offers(server: _Server, offer: Offer) -> bool:
+    """True if it is named or flavoured like the offer's region, or that has none."""
+    return offer.region in (None, server.name, server.account.flavour)
+
+
+def _missing(server: _Server, offer: Offer) -> Unready | None:
+    """What this server lacks to serve its offer."""
+    if server.dialect.needs_key and server.account.api_key is None:
+        detail = f"Set plugins.openai_videos.accounts.{server.name}.api_key."
+        return Unready(code="no_credentials", detail=detail)
+    if not _can_keep(offer, server.dialect):
+        detail = f"{server.dialect.title} cannot keep the submit_policy {offer.submit_policy}."
+        return Unready(code="submit_policy_unsupported", detail=detail)
+    return None
 
 
 def _can_keep(offer: Offer, dialect: Dialect) -> bool:

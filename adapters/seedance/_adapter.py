@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from pydantic import ValidationError
 from typing_extensions import override
@@ -45,6 +46,7 @@ from gateway.spec import (
     Unavailable,
     UnexpectedReply,
     Unready,
+    Unsupported,
     Usage,
     Value,
 )
@@ -82,8 +84,13 @@ class Seedance(RemoteAdapter):
         }
 
     @override
+    def serves(self, offer: Offer, account: str) -> bool:
+        known = self._settings.accounts.get(account)
+        return known is not None and offer.region in (None, known.region)
+
+    @override
     def unready(self, offer: Offer, preset: str) -> Unready | None:
-        if not self._accounts_for(offer):
+        if not any(self.serves(offer, account) for account in self.accounts):
             where = f" in {offer.region}" if offer.region else ""
             detail = (
                 f"No account{where}: set accounts.default.api_key and its region in the section seedance,"
@@ -112,6 +119,12 @@ class Seedance(RemoteAdapter):
             reply = json_object(await self._client(account).post(TASKS, json=order.body(), headers=traced))
         return _ticket(job, account, read(Created, reply).id, notes)
 
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of a task that a person found, by its id; looked at before it is adopted."""
+        account = self._account(job)
+        _, notes = order_of(job, account, read_options(job, SeedanceOptions))
+        return _ticket(job, account, upstream_id, notes)
+
     @override
     async def poll(self, ticket: Ticket) -> Snapshot:
         return _snapshot(await self._task(ticket), _kept(ticket))
@@ -137,7 +150,7 @@ class Seedance(RemoteAdapter):
         if (await self._task(ticket)).status != "queued":
             return False
         with translating(PROVIDER, creating=False, classify=classify):
-            response = await self._client(_kept(ticket).account).delete(f"{TASKS}/{ticket.id}")
+            response = await self._client(_kept(ticket).account).delete(_task_path(ticket))
             if response.status_code == 409:  # it has begun in the meantime
                 return False
             json_object(response)
@@ -180,19 +193,21 @@ class Seedance(RemoteAdapter):
     async def aclose(self) -> None:
         await asyncio.gather(*(http.aclose() for http in self._clients.values()))
 
-    def _accounts_for(self, offer: Offer) -> list[str]:
-        accounts = self._settings.accounts.items()
-        return [name for name, account in accounts if offer.region in (None, account.region)]
-
     def _account(self, job: Job) -> str:
-        """The account that was planned; where that one is of another region, the first of the offer's own."""
-        fitting = self._accounts_for(job.offer)
-        if not fitting:
+        """The account that was planned, once it is sure that it can have the offer."""
+        known = self._settings.accounts.get(job.account)
+        if known is None:
             raise NotAuthorised(
-                f"{PROVIDER} was not asked: this gateway has no account there for {job.offer.id}.",
-                operator_detail=f"The section seedance has no account with region: {job.offer.region}.",
+                f"{PROVIDER} was not asked: this gateway no longer has the account that this job is for.",
+                operator_detail=f"The section seedance has no accounts.{job.account}: put it back.",
             )
-        return job.account if job.account in fitting else fitting[0]
+        if not self.serves(job.offer, job.account):
+            raise Unsupported(
+                f"{PROVIDER} was not asked: this gateway's account is of another region than {job.offer.id}.",
+                operator_detail=f"accounts.{job.account} in the section seedance is in {known.region}, not in"
+                f" {job.offer.region}.",
+            )
+        return job.account
 
     def _client(self, account: str) -> Client:
         if account not in self._clients:
@@ -205,7 +220,7 @@ class Seedance(RemoteAdapter):
     async def _task(self, ticket: Ticket) -> Task:
         http = self._client(_kept(ticket).account)
         with translating(PROVIDER, creating=False, classify=classify):
-            return read(Task, json_object(await http.get(f"{TASKS}/{ticket.id}")))
+            return read(Task, json_object(await http.get(_task_path(ticket))))
 
     async def _list(self, account: str, query: dict[str, Any]) -> Page:
         with translating(PROVIDER, creating=False, classify=classify):
@@ -268,6 +283,10 @@ def _success(task: Task, kept: Kept) -> Succeeded:
 def _ticket(job: Job, account: str, id: str, notes: tuple[Note, ...]) -> Ticket:
     kept = Kept(account=account, tier=_tier(job), draws_seed=job.request.seed is None, notes=notes)
     return Ticket(id=id, data=kept.model_dump(mode="json"))
+
+
+def _task_path(ticket: Ticket) -> str:
+    return f"{TASKS}/{quote(ticket.id, safe='')}"
 
 
 def _kept(ticket: Ticket) -> Kept:

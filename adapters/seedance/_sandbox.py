@@ -160,13 +160,20 @@ def _list(desk: Desk, request: Request, body: bytes) -> Response:
     ids, tier = query.getlist("filter.task_ids"), query.get("filter.service_tier", "default")
     found = [
         shown
-        for shown in (_shown(desk, job) for job in desk.jobs(account="default") if _recent(desk, job))
-        if (not ids or shown["id"] in ids)
-        and shown["service_tier"] == tier
+        for shown in (_shown(desk, job) for job in _asked_for(desk, ids) if _recent(desk, job))
+        if shown["service_tier"] == tier
         and query.get("filter.status", shown["status"]) == shown["status"]
         and query.get("filter.model", shown["model"]) == shown["model"]
     ]
     return JSONResponse({"items": found[(number - 1) * size : number * size], "total": len(found)})
+
+
+def _asked_for(desk: Desk, ids: Sequence[str]) -> Sequence[FakeJob]:
+    """Those with these ids, or all; newest first."""
+    if not ids:
+        return desk.jobs(account="default")
+    jobs = [job for id in ids if (job := desk.job(id, account="default")) is not None]
+    return sorted(jobs, key=lambda job: -job.created_at)
 
 
 _PAGING = (("page_num", "1"), ("page_size", "10"))

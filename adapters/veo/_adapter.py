@@ -23,6 +23,7 @@ from gateway.kit.http import Response, client, json_object, refusal, translating
 from gateway.kit.options import read_options
 from gateway.spec import (
     AccountLimits,
+    BadRequest,
     Failed,
     Job,
     NotAuthorised,
@@ -35,6 +36,7 @@ from gateway.spec import (
     Ticket,
     UnexpectedReply,
     Unready,
+    Unsupported,
     Value,
 )
 
@@ -70,16 +72,18 @@ class Veo(RemoteAdapter):
 
     @override
     def unready(self, offer: Offer, preset: str) -> Unready | None:
-        chosen = offer.preset(preset)
-        vertex = chosen is None or VeoParams.model_validate(chosen.params).surface == "vertex"
-        field = "service_account_file" if vertex else "api_key"
-        for name in self.accounts:
-            account = self._accounts.get(name, Account())
-            if (account.service_account if vertex else account.api_key) is None:
-                variable = f"REELGATE_PLUGINS__VEO__ACCOUNTS__{name}__{field}".upper()
-                detail = f"Set accounts.{name}.{field} in the section veo, or {variable}."
-                return Unready(code="no_credentials", detail=detail)
-        return None
+        if any(self.serves(offer, account) for account in self.accounts):
+            return None
+        field = "service_account_file" if "vertex" in _surfaces(offer) else "api_key"
+        name = self.accounts[0]
+        variable = f"REELGATE_PLUGINS__VEO__ACCOUNTS__{name}__{field}".upper()
+        detail = f"Set accounts.{name}.{field} in the section veo, or {variable}."
+        return Unready(code="no_credentials", detail=detail)
+
+    @override
+    def serves(self, offer: Offer, account: str) -> bool:
+        known = self._accounts.get(account)
+        return known is not None and _surfaces(offer) <= known.surfaces
 
     @override
     def limits(self, account: str) -> AccountLimits:
@@ -88,11 +92,14 @@ class Veo(RemoteAdapter):
 
     @override
     async def submit(self, job: Job) -> Ticket:
-        account = self._account(job.account)
-        surface = VeoParams.model_validate(job.preset.params).surface
+        account, where = self._account(job.account), self._where(job)
+        surface = where.surface
+        if surface not in account.surfaces:
+            raise Unsupported(
+                f"This gateway's account at Google cannot have {job.offer.id}; nothing was created.",
+                operator_detail=f"accounts.{job.account} in the section veo has no credential for {surface}.",
+            )
         order = order_of(job, read_options(job, VeoOptions), account, surface)
-        location = account.location or job.offer.region or "us-central1"
-        where = _Where(account=job.account, surface=surface, location=location)
         url = f"{self._models(where)}/{quote(job.offer.upstream, safe='')}:predictLongRunning"
         headers = await self._credentials(where)
         with translating(_VEO, creating=True):
@@ -105,6 +112,21 @@ class Veo(RemoteAdapter):
                 operator_detail=f"{_VEO}: the answer names no operation; the job may be billed.",
             )
         return Ticket(id=name, data=where.model_dump())
+
+    def ticket(self, job: Job, upstream_id: str) -> Ticket:
+        """The ticket of an operation that a person found, by its whole name.
+
+        Raises:
+            BadRequest: no operation has such a name.
+        """
+        if not _NAME.fullmatch(upstream_id):
+            raise BadRequest(f"{upstream_id!r} is no name of an operation: it ends with operations/….")
+        return Ticket(id=upstream_id, data=self._where(job).model_dump())
+
+    def _where(self, job: Job) -> _Where:
+        surface = VeoParams.model_validate(job.preset.params).surface
+        location = self._account(job.account).location or job.offer.region or "us-central1"
+        return _Where(account=job.account, surface=surface, location=location)
 
     @override
     async def poll(self, ticket: Ticket) -> Snapshot:
@@ -235,6 +257,11 @@ class Veo(RemoteAdapter):
                 operator_detail=f"{_VEO}: the clip is to lie at {named.hostname}, not at {host.hostname}.",
             )
         return url
+
+
+def _surfaces(offer: Offer) -> set[Surface]:
+    """Those by which its presets are reached: one, but in an offer of the operator's own."""
+    return {VeoParams.model_validate(preset.params).surface for preset in offer.presets}
 
 
 def _vertex(location: str) -> str:

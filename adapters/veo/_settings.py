@@ -63,6 +63,12 @@ class Account(Value):
         return self
 
     @property
+    def surfaces(self) -> frozenset[Surface]:
+        """Those that it has a credential for."""
+        held: dict[Surface, object] = {"vertex": self.service_account, "gemini_api": self.api_key}
+        return frozenset(surface for surface, credential in held.items() if credential is not None)
+
+    @property
     def project_id(self) -> str | None:
         """The project that pays."""
         own = self.service_account.project_id if self.service_account is not None else None

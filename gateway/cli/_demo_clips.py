@@ -18,7 +18,7 @@ from gateway.media import BrokenVideo, Probe, probe
 class Clip:
     """One video to be asked for and checked.
 
-    ``drawn`` sends a first frame. ``choice`` is which candidate of its preview plan makes it: on a fresh
+    ``drawn`` sends a first frame. ``choice`` is which model of its preview plan makes it: on a fresh
     installation the first is the mixture-of-experts path of its task, the second the dense path of both.
     """
 
@@ -116,6 +116,14 @@ REQUESTS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
 }
 """The opening rule's five kinds of request."""
+
+FINAL: Mapping[str, Any] = {
+    "quality": "premium",
+    "resolution": "720p",
+    "seconds": "5",
+    "deadline": 120,
+}
+"""What the final of the approved preview is to have otherwise."""
 
 
 def draw(size: tuple[int, int]) -> str:

@@ -20,12 +20,13 @@ TAIL_LINES = 15
 
 @contextmanager
 def demo_server(data_dir: Path, log: Path) -> Iterator[dict[str, Any]]:
-    """Run ``reelgate serve`` on a free port; yields what it says of itself once it answers.
+    """Run ``reelgate serve --sandbox`` on a free port; yields what it says of itself once it answers.
 
     Raises:
         CliError: it did not start; ``log`` says why.
     """
     serve = ["serve", "--json", "--data-dir", str(data_dir), "--host", "127.0.0.1", "--port", "0"]
+    serve.append("--sandbox")
     command = [sys.executable, "-m", "gateway.cli.main", *serve]
     with (
         log.open("wb") as errors,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.spec import Command
 
 COMMANDS = {
-    "demo": "Make four videos with the built-in test weights and show how each was routed and recorded.",
+    "demo": "Make four previews and the final of one, and show how each was routed and recorded.",
     "serve": "Run the gateway: the API, the watcher and the device slots.",
     "worker": "Do the work of a gateway whose API runs elsewhere: submit, watch, settle and render.",
     "generate": "Make a video on a running gateway and save it.",

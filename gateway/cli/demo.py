@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.padding import Padding
 
-from gateway.cli._demo_clips import CLIPS, REQUESTS, Clip
+from gateway.cli._demo_clips import CLIPS, FINAL, REQUESTS, Clip
 from gateway.cli._demo_record import Row, read_record
 from gateway.cli._demo_server import demo_server, log_tail
 from gateway.cli._open import default_tenant, opened_database
@@ -26,6 +26,7 @@ from gateway.cli._plan import summary
 from gateway.cli._server import Server, Video
 from gateway.cli.exits import CliError, ExitCode
 from gateway.db.keys import create_key, load_pepper
+from gateway.media import probe
 from gateway.settings import Settings, load_settings
 from gateway.spec import Plan
 
@@ -42,10 +43,12 @@ def command(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make four videos with the built-in test weights and show how each was routed and recorded.
+    """Make four previews and the final of one, and show how each was routed and recorded.
 
-    Starts a server of its own on a free port, with a fresh data folder unless one is given, and stops it.
-    Needs no key, no GPU and no network. The weights are random: this shows a working path, not pictures.
+    The previews are made by the built-in test weights, the final by a provider in the sandbox. Starts a
+    server of its own on a free port, with a fresh data folder unless one is given, and stops it. Needs no
+    key, no GPU and no network. The weights are random and the sandbox's clips are drawn: this shows working
+    paths, not pictures.
     """
     begun = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped then, too
@@ -57,7 +60,7 @@ def command(
     seconds = round(time.monotonic() - begun, 1)
     if as_json:
         emit({**results, "seconds": seconds})
-    screen.print(f"\nDone in {seconds} s: {len(CLIPS)} clips in {output}/", style="bold")
+    screen.print(f"\nDone in {seconds} s: {len(CLIPS) + 1} clips in {output}/", style="bold")
 
 
 @contextmanager
@@ -105,11 +108,19 @@ def _new_key(settings: Settings) -> str:
 
 
 def _show(screen: Console, server: Server, settings: Settings, output: Path, url: str) -> dict[str, Any]:
-    screen.print("Reelgate demo: four videos through the HTTP API, made by the local pipeline.")
-    screen.print("The weights are random and tiny: the clips prove the path, they are no pictures.\n")
+    screen.print(
+        "Reelgate demo: four previews through the HTTP API, made by the local pipeline, and the final"
+    )
+    screen.print(
+        "of one by a provider in the sandbox. The weights are random and tiny and the sandbox draws its"
+    )
+    screen.print("clips: they prove the paths, they are no pictures.\n")
     screen.print(f"server {url}, data in {settings.data_dir}\n")
     routes = _show_routes(screen, server)
     videos, problems = _show_videos(screen, server, output)
+    final, trouble = _show_final(screen, server, videos[0], output)
+    videos.append(final)
+    problems += trouble
     record, unbalanced = read_record(settings, [video["id"] for video in videos])
     _show_record(screen, record, server.usage("model"))
     screen.print(f"\nledger verify: {'; '.join(unbalanced) or 'every video balances'}")
@@ -133,6 +144,10 @@ def _show_routes(screen: Console, server: Server) -> dict[str, Any]:
             screen.print(Padding(line, (0, 0, 0, 6)))
     screen.print("  left out of all five:")
     for line in _by_code(sorted(everywhere)):
+        screen.print(Padding(line, (0, 0, 0, 6)))
+    screen.print("  retired by today:")
+    retired = {way.detail for plan in read.values() for way in plan.dropped if way.code == "retired"}
+    for line in sorted(retired):
         screen.print(Padding(line, (0, 0, 0, 6)))
     return plans
 
@@ -158,7 +173,7 @@ def _by_code(ways: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 def _show_videos(screen: Console, server: Server, output: Path) -> tuple[list[Video], list[str]]:
     """Make, download and decode the clips; returns the videos and what is wrong with them."""
-    screen.print("\nFour videos (POST /v1/videos)", style="bold")
+    screen.print("\nFour previews (POST /v1/videos)", style="bold")
     asked = [(clip, server.create(clip.body(_model(server, clip)))) for clip in CLIPS]
     videos, problems = [], []
     for clip, accepted in asked:
@@ -173,16 +188,49 @@ def _show_videos(screen: Console, server: Server, output: Path) -> tuple[list[Vi
     return videos, problems
 
 
+def _show_final(screen: Console, server: Server, preview: Video, output: Path) -> tuple[Video, list[str]]:
+    """Approve a preview, see what its final costs more, and have it made."""
+    screen.print("\nThe first one is approved (POST /v1/videos/{id}/finalize)", style="bold")
+    told = server.plan_final(preview["id"], FINAL)
+    screen.print(
+        f"  {summary(Plan.model_validate(told['plan']))}; keeps {told['continuity']} of the preview\n"
+        f"  preview ${told['preview_charge_usd']}, final ${told['estimate_usd']}:"
+        f" ${told['difference_usd']} more"
+    )
+    video = _finished(server, server.finalize(preview["id"], FINAL))
+    file = output / "final.mp4"
+    found, good = _received_final(server, video, file)
+    line = server.lineage(video["id"])
+    about = f"{video['model']}, {video['gateway']['continuity']}, in the sandbox"
+    screen.print(f"  {'✓' if good else '✗'} {file}: {about}")
+    screen.print(f"    decoded {found}", style="" if good else "bold red")
+    paid = " + ".join(f"${one['gateway']['charge_usd']}" for one in line["data"])
+    screen.print(f"    both together: {paid} = ${line['charge_usd']}")
+    return {**video, "file": str(file), "decoded": found}, [] if good else [f"final: {found}"]
+
+
+def _received_final(server: Server, video: Video, file: Path) -> tuple[str, bool]:
+    """Save the final, and see that it has the size and the length that were planned."""
+    if video["status"] == "failed":
+        return f"failed, {video['error']['code']}: {video['error']['message']}", False
+    server.save(video["id"], file)
+    found = probe(file)
+    size, seconds = f"{found.width}x{found.height}", found.duration_ms / 1000
+    good = size == video["size"] and abs(seconds - float(video["seconds"])) < 0.5
+    return f"{size}, {seconds:g} s at {found.fps:g} fps", good
+
+
 def _model(server: Server, clip: Clip) -> str:
     """The model that the clip's preview plan names at its choice."""
     plan = Plan.model_validate(server.plan(clip.body("auto")))
-    if len(plan.candidates) <= clip.choice:
+    models = list(dict.fromkeys(candidate.model for candidate in plan.candidates))
+    if len(models) <= clip.choice:
         raise CliError(
             ExitCode.FAILED,
             f"No model can make {clip.name} ({clip.asked}): the demo needs the built-in test weights,"
             " so run it without --data-dir, or on a folder without weights of its own.",
         )
-    return plan.candidates[clip.choice].model
+    return models[clip.choice]
 
 
 def _finished(server: Server, video: Video) -> Video:

@@ -26,6 +26,7 @@ from gateway.jobs.duties import Duties
 from gateway.jobs.runtime import Runtime
 from gateway.observe.logs import configure_logging
 from gateway.observe.traces import configure_traces
+from gateway.sandbox.inside import serve_inside
 from gateway.settings import Settings, load_settings
 
 GRACE_S = 5
@@ -45,6 +46,9 @@ def command(
         Literal["all", "api"],
         typer.Option(help="api: only answer and enqueue; `reelgate worker` does the rest."),
     ] = "all",
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Run fake providers, and send every remote offer there.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +62,11 @@ def command(
     configure_traces()
     settings = _settings(data_dir, host=host, port=port, isolation=isolation)
     with _listen(settings) as listening:
-        _serve(settings, listening, role, as_json)
+        if sandbox:
+            with serve_inside(settings) as inside:
+                _serve(_in_sandbox(settings, inside.url, _url(listening)), listening, role, as_json)
+        else:
+            _serve(settings, listening, role, as_json)
     typer.echo("stopped", err=True)
 
 
@@ -86,6 +94,12 @@ def _settings(data_dir: Path | None, **given: Any) -> Settings:
     """The settings with what the command line says, which wins over file and environment."""
     named = {name: value for name, value in given.items() if value is not None}
     return load_settings(data_dir, **named)
+
+
+def _in_sandbox(settings: Settings, sandbox_url: str, url: str) -> Settings:
+    """The settings of a gateway whose providers are all in the sandbox, which can call back."""
+    own = {"sandbox_url": sandbox_url, "sandbox_only": True}
+    return settings.model_copy(update={**own, "public_url": settings.public_url or url})
 
 
 class _Server(uvicorn.Server):
@@ -163,11 +177,19 @@ def _first_key(runtime: Runtime) -> NewKey | None:
 
 
 def _greeting(settings: Settings, url: str, key: NewKey | None) -> dict[str, Any]:
-    return {"url": url, "data_dir": str(settings.data_dir), "key": None if key is None else key.secret}
+    return {
+        "url": url,
+        "data_dir": str(settings.data_dir),
+        "sandbox_url": settings.sandbox_url or None,
+        "key": None if key is None else key.secret,
+    }
 
 
 def _told(greeting: dict[str, Any]) -> str:
-    lines = [f"Reelgate answers at {greeting['url']}", f"data in  {greeting['data_dir']}", ""]
+    lines = [f"Reelgate answers at {greeting['url']}", f"data in  {greeting['data_dir']}"]
+    if greeting["sandbox_url"]:
+        lines.append(f"sandbox  {greeting['sandbox_url']}")
+    lines.append("")
     if greeting["key"] is None:
         return "\n".join(
             [*lines, f"Keys: `reelgate keys create --data-dir {greeting['data_dir']}` makes one."]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from gateway.db.engine import now
 from gateway.db.tables import attempts, provider_accounts, videos
 
 Key = tuple[str, str]
@@ -21,6 +22,9 @@ Key = tuple[str, str]
 
 HELD = ("submitting", "submitted", "queued", "running", "outcome_unknown")
 """States of an attempt, its books still open, in which a provider may count it among an account's jobs."""
+
+UNKNOWN_HELD = timedelta(hours=1)
+"""For how long one of unknown outcome counts: whatever it became, no render takes longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +96,12 @@ def jobs_held(connection: sa.Connection, adapter: str, *, planned: bool) -> Mapp
     their way there."""
     query = (
         sa.select(attempts.c.account, sa.func.count().label("n"))
-        .where(attempts.c.adapter == adapter, attempts.c.settled_at.is_(None), attempts.c.waiting.is_(False))
+        .where(
+            attempts.c.adapter == adapter,
+            attempts.c.settled_at.is_(None),
+            attempts.c.waiting.is_(False),
+            (attempts.c.state != "outcome_unknown") | (attempts.c.started_at > now() - UNKNOWN_HELD),
+        )
         .group_by(attempts.c.account)
     )
     if planned:

@@ -222,7 +222,7 @@ attempts = sa.Table(
     sa.Index("ix_attempts_state_next_poll_at", "state", "next_poll_at"),
     sa.Index("ix_attempts_pool_state", "pool", "state"),
     sa.Index("ix_attempts_state_finished_at", "state", "finished_at"),
-    sa.Index("ix_attempts_adapter_account_state", "adapter", "account", "state"),
+    sa.Index("ix_attempts_adapter_state_account", "adapter", "state", "account"),
     sa.Index("ix_attempts_adapter_upstream_id", "adapter", "upstream_id"),
     sa.Index(
         "ix_attempts_waiting",

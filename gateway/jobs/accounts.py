@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, TypeVar
@@ -135,23 +135,33 @@ class Accounts:
         try:
             result = await call
         except Exception as error:
-            await asyncio.to_thread(self.report, account, kind, error)
+            await self._tell(account, kind, error)
             raise
-        await asyncio.to_thread(self.report, account, kind, None)
+        await self._tell(account, kind, None)
         return result
+
+    async def _tell(self, account: Key, kind: CallKind, error: Exception | None) -> None:
+        """As :meth:`report`; where nothing is to be read or written, which is the rule, without a thread."""
+        outcome = self._counted(account, kind, error)
+        known = self._facts.accounts_at_hand()
+        if known is None or _changes(known, account, outcome):
+            await asyncio.to_thread(self._record, account, outcome)
 
     def report(self, account: Key, kind: CallKind, error: Exception | None) -> None:
         """Count a call that worked, or what it raised. Trouble in recording it is logged, not raised: a
         provider's answer must not be lost for it."""
-        outcome = Outcome(kind=kind, error=error)
-        outcome = replace(outcome, failing=self._failing(account, outcome))
+        self._record(account, self._counted(account, kind, error))
+
+    def _record(self, account: Key, outcome: Outcome) -> None:
         try:
-            known = self._facts.accounts(self._read).get(account)
-            state = known or AccountState(adapter=account[0], account=account[1])
-            if judged(state, outcome, now()) is not state:
+            if _changes(self._facts.accounts(self._read), account, outcome):
                 self._change(account, outcome)
         except sa.exc.SQLAlchemyError as failure:
             log.error("the state of account %s of %s was not recorded: %s", account[1], account[0], failure)
+
+    def _counted(self, account: Key, kind: CallKind, error: Exception | None) -> Outcome:
+        outcome = Outcome(kind=kind, error=error)
+        return replace(outcome, failing=self._failing(account, outcome))
 
     def _failing(self, account: Key, outcome: Outcome) -> bool:
         failed, at = not outcome.works, time.monotonic()
@@ -179,6 +189,11 @@ class Accounts:
             tell(
                 "account %s of %s is %s: %s", account[1], account[0], after.state, after.detail or "it works"
             )
+
+
+def _changes(known: Mapping[Key, AccountState], account: Key, outcome: Outcome) -> bool:
+    state = known.get(account) or AccountState(adapter=account[0], account=account[1])
+    return judged(state, outcome, now()) is not state
 
 
 def reset_account(connection: sa.Connection, adapter: str, account: str, who: str) -> AccountState:

@@ -19,7 +19,7 @@ from gateway.db.accounts import AccountState, Key, jobs_held, locked, read_accou
 from gateway.db.tables import attempts
 from gateway.jobs.accounts import PROBE_WITHIN
 from gateway.jobs.attempts import change, finish, load, start_planned
-from gateway.jobs.failure import ACCOUNT_OPEN, next_way
+from gateway.jobs.failure import ACCOUNT_OPEN, for_caller, next_way
 from gateway.jobs.resources import Resources
 from gateway.routing.gather import limits_of
 from gateway.spec import AccountLimits, Failed, RemoteAdapter
@@ -39,10 +39,11 @@ def admitted(connection: sa.Connection, resources: Resources, row: sa.Row[Any], 
     known = resources.timings.accounts(lambda: read_accounts(connection)).get(key)
     if limits.concurrent is not None or (known is not None and known.state != "closed"):
         state = locked(connection, *key)
-        if state.state == "stopped" or (not state.takes_job(at) and next_way(connection, resources, row)):
+        closed = not state.takes_job(at)
+        if state.state == "stopped" or (closed and next_way(connection, resources, row, elsewhere=True)):
             _pass_over(connection, resources, row)
             return False
-        if not state.takes_job(at) or not _has_room(connection, row, limits):
+        if closed or not _has_room(connection, row, limits):
             keep_waiting(connection, row)
             return False
         if state.state == "open":
@@ -62,8 +63,10 @@ def keep_waiting(connection: sa.Connection, row: sa.Row[Any]) -> bool:
 def _pass_over(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> None:
     outcome = Failed(
         code=ACCOUNT_OPEN,
-        message="The gateway's account at the provider takes no jobs at present. Nothing was created and you "
-        "were not charged.",
+        message=for_caller(
+            "The gateway's account at the provider takes no jobs at present. Nothing was created.",
+            user_fault=False,
+        ),
     )
     finish(connection, resources, row.id, expect=("planned",), outcome=outcome, finished_at=now())
 

@@ -37,6 +37,8 @@ ACCOUNT_OPEN = "account_open"
 OF_THE_ACCOUNT = (NotAuthorised.code, OutOfCredit.code, Unavailable.code, RateLimited.code, ACCOUNT_OPEN)
 """Failures that another account at the same provider may not have."""
 
+AGAIN = "Send it again later, or ask for another model."
+
 log = logging.getLogger(__name__)
 
 
@@ -55,11 +57,22 @@ def close(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> 
     else:
         provider_actual(connection, parties_of(row), cost_micro_usd, row.price_version)
     may_go_on = row.state == "failed" and not outcome.get("user_fault") and row.stop_requested_at is None
-    way = next_way(connection, resources, row) if may_go_on and now() < row.deadline_at else None
+    way = None
+    if may_go_on and now() < row.deadline_at:
+        way = next_way(connection, resources, row, elsewhere=row.error_code == ACCOUNT_OPEN)
     if way is None:
         fail_video(connection, row, *_reason(row))
     else:
         _go_on(connection, resources, row, way)
+
+
+def for_caller(message: str, *, user_fault: bool) -> str:
+    """What a provider or an adapter says of a failure, and what its caller wants to know besides: whether it
+    was charged, and what to do."""
+    text = message.strip()
+    end = "" if text.endswith((".", "!", "?")) else "."
+    advice = "Change the request before you send it again." if user_fault else AGAIN
+    return f"{text}{end} You were not charged. {advice}"
 
 
 def give_up(connection: sa.Connection, row: sa.Row[Any]) -> None:
@@ -74,7 +87,8 @@ def give_up(connection: sa.Connection, row: sa.Row[Any]) -> None:
             connection,
             row,
             "outcome_unknown",
-            "The provider may or may not have made this video, and could not be asked. You were not charged.",
+            "The provider may or may not have made this video, and could not be asked. You were not charged. "
+            "Send it again if you can bear two.",
         )
     else:
         fail_video(connection, row, *_reason(row))
@@ -110,7 +124,9 @@ def _cost(row: sa.Row[Any]) -> int | None:
 
 def _reason(row: sa.Row[Any]) -> tuple[str, str]:
     if row.stop_reason == "deadline":
-        return "deadline_exceeded", "The video was not ready by its deadline. You were not charged."
+        return "deadline_exceeded", (
+            "The video was not ready by its deadline. You were not charged. Give it longer, or a faster mode."
+        )
     if row.stop_reason == "caller":
         return "cancelled", "The video was cancelled. You were not charged."
     if row.state == "cancelled":
@@ -118,10 +134,13 @@ def _reason(row: sa.Row[Any]) -> tuple[str, str]:
     return row.error_code, row.error_message
 
 
-def next_way(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) -> Way | None:
+def next_way(
+    connection: sa.Connection, resources: Resources, row: sa.Row[Any], *, elsewhere: bool = False
+) -> Way | None:
     """The next candidate of the video's own plan that is still to be had and fits its hold.
 
-    Each is tried once, but on another account where it was the account that failed.
+    Each is tried once, but on another account where it was the account that failed. ``elsewhere``: on none
+    of this attempt's own account.
     """
     tried: dict[tuple[str, str], set[str]] = defaultdict(set)
     before = sa.select(attempts.c.offer, attempts.c.preset, attempts.c.account)
@@ -132,7 +151,8 @@ def next_way(connection: sa.Connection, resources: Resources, row: sa.Row[Any]) 
         way = (candidate.offer, candidate.preset)
         affordable = to_micro_usd(candidate.estimate_usd) <= row.hold_micro_usd
         if affordable and (way not in tried or way == again):
-            found = _to_be_had(connection, resources, candidate, tried[way])
+            own = {row.account} if elsewhere and candidate.adapter == row.adapter else set()
+            found = _to_be_had(connection, resources, candidate, tried[way] | own)
             if found is not None:
                 try:
                     return resolve(resources, found, VideoRequest.model_validate(row.request))

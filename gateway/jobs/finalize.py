@@ -71,9 +71,7 @@ def plan_final(resources: Resources, caller: Caller, video_id: str, wishes: Mapp
     if not preview.terminal:
         raise NotFinished(video_id)
     images = _Images(resources, asked)
-    plain = asked.model_copy(
-        update={"model": "auto", "mode": "final", "preset": None, "continues": None, **wishes}
-    )
+    plain = _untied(asked, wishes)
 
     def planned(continuity: Continuity, request: VideoRequest) -> Tied:
         return Tied(continuity, request, dry_run(resources, caller, request))
@@ -90,6 +88,14 @@ def plan_final(resources: Resources, caller: Caller, video_id: str, wishes: Mapp
     named = tuple(image.model_copy(update={"key": image.sha256}) for image in tied.request.images)
     request = tied.request.model_copy(update={"images": named})
     return Final(preview=preview, tied=tied._replace(request=request), images=images.of(request))
+
+
+def _untied(asked: VideoRequest, wishes: Mapping[str, Any]) -> VideoRequest:
+    """What was asked for with the preview as a final of its own; a size that is wished for replaces its."""
+    reset: dict[str, Any] = {"model": "auto", "mode": "final", "preset": None, "continues": None}
+    if "size" in wishes or "resolution" in wishes:
+        reset |= {"size": None, "resolution": None}
+    return asked.model_copy(update=reset | dict(wishes))
 
 
 def finalize(

@@ -15,10 +15,11 @@ import sqlalchemy as sa
 
 from gateway.catalog.prices import PriceTerms, cost, to_micro_usd
 from gateway.db.tables import attempts, videos
+from gateway.jobs.adoption import adopt as adopt_ticket
+from gateway.jobs.adoption import holder
 from gateway.jobs.attempts import change, finish, load, parties_of, start_planned, upstream_key
 from gateway.jobs.errors import JobError
 from gateway.jobs.resources import Resources
-from gateway.jobs.submit import adopt as adopt_ticket
 from gateway.jobs.work import Gone, build_job
 from gateway.ledger.entries import provider_actual, provider_void
 from gateway.spec import Adopts, Failed, Output, ReelgateError, Ticket, Usage
@@ -135,13 +136,7 @@ def _unknown(connection: sa.Connection, attempt_id: str, *, lock: bool = False) 
 
 
 def _refuse_anothers(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket) -> None:
-    """One job of the provider's is delivered and charged once."""
-    known = sa.select(attempts.c.id).where(
-        attempts.c.adapter == row.adapter,
-        attempts.c.upstream_id == upstream_key(ticket),
-        attempts.c.id != row.id,
-    )
-    other = connection.execute(known.limit(1)).scalar()
+    other = holder(connection, row, ticket)
     if other is not None:
         raise NotReconcilable(f"The provider's job {ticket.id} is that of {other}.")
 

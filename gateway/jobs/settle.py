@@ -26,7 +26,7 @@ from gateway.jobs import checkpoints
 from gateway.jobs.attempts import all_notes, change, end, load, mark_settled, parties_of
 from gateway.jobs.continuation import finishing_preset
 from gateway.jobs.events import add_event
-from gateway.jobs.failure import close
+from gateway.jobs.failure import close, for_caller
 from gateway.jobs.records import CHECKPOINT
 from gateway.jobs.resources import Resources
 from gateway.ledger.entries import charge_and_release, provider_actual
@@ -297,7 +297,7 @@ def _differences(row: sa.Row[Any], facts: Probe) -> list[Note]:
 def _broken(resources: Resources, row: sa.Row[Any], error: BrokenVideo) -> None:
     outcome = Failed(
         code="broken_result",
-        message="What came back is not a playable video. You were not charged.",
+        message=for_caller("What came back is not a playable video.", user_fault=False),
         billed=row.kind == "remote",
     )
     _end(resources, row, outcome, error)

@@ -27,17 +27,20 @@ from tenacity import (
 )
 
 from gateway.db import CommitUnknown, now
+from gateway.db.accounts import Key
 from gateway.db.retired import retire
 from gateway.jobs.accounts import LONG_WAIT_S, CallKind
 from gateway.jobs.admit import admitted, keep_waiting
-from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started, upstream_key
-from gateway.jobs.failure import next_way
+from gateway.jobs.adoption import adopt, adopt_found
+from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
+from gateway.jobs.failure import for_caller, next_way
 from gateway.jobs.pace import TooSoon
 from gateway.jobs.persist import persist
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, build_job
 from gateway.observe.steps import step
 from gateway.observe.traces import span
+from gateway.registry import SANDBOX
 from gateway.spec import (
     Failed,
     Job,
@@ -54,7 +57,6 @@ from gateway.spec import (
 )
 
 TRIES = 4
-FIRST_POLL = timedelta(milliseconds=500)
 LOOKUP_AGAIN = timedelta(seconds=5)
 _Claimed = tuple[Claim, sa.Row[Any], bool]
 """The claim, the attempt as it is under it, and whether an earlier claim was interrupted."""
@@ -103,7 +105,7 @@ def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted
         if interrupted:
             ticket = resources.io.run(look_up(resources, adapter, job, row))
         else:
-            ticket = _send(resources, adapter, job, claim)
+            ticket = _send(resources, adapter, job, claim, (row.adapter, row.account))
     except Exception as error:  # noqa: BLE001  # what proves nothing leaves it open: it may have been taken
         if interrupted or not isinstance(error, Refused | Unavailable | Gone):
             ended = partial(_unknown, resources, row, claim, error)
@@ -112,7 +114,7 @@ def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted
         else:
             ended = partial(_refused, resources, row, claim, error)
     else:
-        ended = partial(_submitted, resources, row, claim, ticket)
+        ended = partial(_found if interrupted else _submitted, resources, row, claim, ticket)
     persist(resources.stopping, ended)
 
 
@@ -181,8 +183,10 @@ def _claim(resources: Resources, attempt_id: str, at: datetime) -> _Claimed | No
         return (claim, load(connection, attempt_id), interrupted) if taken else None
 
 
-def _send(resources: Resources, adapter: RemoteAdapter, job: Job, claim: Claim) -> Ticket:
+def _send(resources: Resources, adapter: RemoteAdapter, job: Job, claim: Claim, account: Key) -> Ticket:
     """Submit; again only after an answer or a failure that proves nothing was created.
+
+    ``account``: as it is on record. The adapter's own name for it is the live account's where it stands in.
 
     Raises:
         OutcomeUnknown: another process has the attempt meanwhile.
@@ -210,7 +214,6 @@ def _send(resources: Resources, adapter: RemoteAdapter, job: Job, claim: Claim) 
 
     def once() -> Ticket:
         with span("provider.submit", kind="client", adapter=adapter.name):
-            account = (adapter.name, job.account)
             return resources.io.run(resources.accounts.reported(account, "submit", adapter.submit(job)))
 
     return sending(once)
@@ -249,28 +252,12 @@ def _submitted(resources: Resources, row: sa.Row[Any], claim: Claim, ticket: Tic
         adopt(connection, row, ticket, fence=claim.fence)
 
 
-def adopt(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket, fence: int) -> bool:
-    """Record the provider's ticket, from which the watcher goes on."""
-    at = now()
-    kept = change(
-        connection,
-        row.id,
-        expect=("submitting", "outcome_unknown"),
-        under=fence,
-        state="submitted",
-        ticket=ticket.model_dump(mode="json"),
-        upstream_id=upstream_key(ticket),
-        submitted_at=at,
-        submit_ms=milliseconds(row.started_at, at),
-        next_poll_at=at + FIRST_POLL,
-        tries=0,
-        error_code=None,  # of the doubt whether it was taken
-        error_message=None,
-        operator_detail=None,
-    )
-    if kept:
-        started(connection, row)
-    return kept
+def _found(resources: Resources, row: sa.Row[Any], claim: Claim, ticket: Ticket) -> None:
+    try:
+        with resources.db.write() as connection:
+            adopt_found(connection, row, ticket, fence=claim.fence)
+    except OutcomeUnknown as error:
+        _unknown(resources, row, claim, error)
 
 
 def _unknown(resources: Resources, row: sa.Row[Any], claim: Claim, error: Exception) -> None:
@@ -299,11 +286,11 @@ def _refused(
     if isinstance(error, Gone):
         outcome, detail = error.outcome, str(error)
     else:
-        detail = error.operator_detail
+        detail, user_fault = error.operator_detail, not error.another_candidate
         outcome = Failed(
             code=error.code,
-            message=f"{error.caller_detail} Nothing was created and you were not charged.",
-            user_fault=not error.another_candidate,
+            message=for_caller(error.caller_detail, user_fault=user_fault),
+            user_fault=user_fault,
         )
     with resources.db.write() as connection:
         if isinstance(error, ModelGone):
@@ -325,7 +312,7 @@ def _refused(
 def _passed_over_from_now_on(
     connection: sa.Connection, resources: Resources, row: sa.Row[Any], error: ModelGone
 ) -> None:
-    if retire(connection, row.offer, error.caller_detail):
+    if row.account != SANDBOX and retire(connection, row.offer, error.caller_detail):
         log.warning("offer %s is retired, as its provider answered: %s", row.offer, error.operator_detail)
     resources.timings.forget_accounts()
 

@@ -127,7 +127,7 @@ def build_job(resources: Resources, row: sa.Row[Any]) -> Job:
         offer=offer,
         preset=preset,
         tag=row.id,
-        account=resources.registry.own_account(row.adapter, row.account),
+        account=resources.registry.own_account(offer, row.account),
         callback_url=attempt_url(resources, row),
         read_image=lambda image: resources.store.read(image.key),
         read_checkpoint=partial(_read_checkpoint, resources.store, request.continues),

@@ -79,20 +79,21 @@ def usage(
         .group_by(*keys)
         .order_by(*keys)
     )
-    return [
-        UsageRow(
-            group={name: str(getattr(row, name)) for name in by},
-            videos=row.videos,
-            completed=int(row.completed),
-            failed=int(row.failed),
-            charge_micro_usd=int(row.charge),
-            cost_micro_usd=int(row.cost),
-            clip_ms=int(row.clip),
-            latency_p50_ms=row.p50,
-            latency_p95_ms=row.p95,
-        )
-        for row in connection.execute(query)
-    ]
+    return [_usage_row(row, by) for row in connection.execute(query)]
+
+
+def _usage_row(row: Any, by: Sequence[Dimension]) -> UsageRow:
+    return UsageRow(
+        group={name: str(getattr(row, name)) for name in by},
+        videos=row.videos,
+        completed=int(row.completed),
+        failed=int(row.failed),
+        charge_micro_usd=int(row.charge),
+        cost_micro_usd=int(row.cost),
+        clip_ms=int(row.clip),
+        latency_p50_ms=row.p50,
+        latency_p95_ms=row.p95,
+    )
 
 
 def _per_video(tenant_id: str | None, since: date, until: date, livemode: bool) -> sa.Subquery:

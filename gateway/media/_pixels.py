@@ -29,10 +29,7 @@ CPU_S = 20
 WALL_S = 30
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
-_JPEGS = {
-    "JPEG",
-    "MPO",
-}  # a phone's MPO is a JPEG with further pictures behind it: the first is the photograph
+_JPEGS = {"JPEG", "MPO"}  # a phone's MPO is a JPEG with more pictures behind it: the first is the photograph
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SIGNATURES = (_PNG, b"\xff\xd8\xff", b"RIFF")
 _START_OF_SCAN = b"\xff\xda"

@@ -32,5 +32,5 @@ def _why(adapter: str, account: AccountFacts) -> str:
     told = f"account {account.name} of {adapter} takes no jobs{since} ({account.reason or account.state})"
     if account.state == "stopped":
         return f"{told}: the operator mends it, then runs `reelgate accounts reset {adapter} {account.name}`"
-    again = f" from {account.retry_at:%H:%M:%S} UTC on" if account.retry_at else ""
+    again = f" from {account.retry_at:%Y-%m-%d %H:%M:%S} UTC on" if account.retry_at else ""
     return f"{told}: it is tried again{again}"

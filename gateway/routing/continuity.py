@@ -29,9 +29,9 @@ class Tied(NamedTuple):
 def strongest(ways: Sequence[Tied], plain: Tied) -> Tied:
     """The first of ``ways``, strongest first, that is as good as ``plain``, which ties nothing.
 
-    A draft and kept latents are gone on from only where the final's own slot would choose that model too. The
-    frames of a preview may lead to another model, the one for images; asking for its last frame as well may
-    not lead to yet another.
+    No tie may lead to another model than the final's own slot chooses, but one: where that model takes no
+    images at all, the preview's frames lead to the slot's choice for images; its last frame may then not lead
+    to yet another.
     """
     by_first = next((way.plan for way in ways if way.continuity == "first_frame"), None)
     for way in ways:
@@ -44,11 +44,16 @@ def _serves(way: Tied, plain: Plan, by_first: Plan | None) -> bool:
     chosen = way.plan.chosen
     if chosen is None or not _losses(way.plan) <= _losses(plain):
         return False
-    if way.continuity in ("native_draft", "resumed_latents", "same_seed"):
-        return plain.chosen is None or plain.chosen.model == chosen.model
-    if way.continuity == "first_last_frame" and by_first is not None and by_first.chosen is not None:
-        return by_first.chosen.model == chosen.model
-    return True
+    if plain.chosen is None or plain.chosen.model == chosen.model:
+        return True
+    if way.continuity not in ("first_last_frame", "first_frame") or not _text_only(plain.chosen.model, way):
+        return False
+    instead = by_first.chosen if by_first is not None else None
+    return instead is None or instead.model == chosen.model
+
+
+def _text_only(model: str, way: Tied) -> bool:
+    return any(left.model == model and left.code == "task_unsupported" for left in way.plan.dropped)
 
 
 def _losses(plan: Plan) -> frozenset[str]:

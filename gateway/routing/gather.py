@@ -61,10 +61,14 @@ class _Kept(Generic[Value]):
         self._found: tuple[Value, float] | None = None
 
     def get(self, read: Callable[[], Value]) -> Value:
-        at = time.monotonic()
-        if self._found is None or at - self._found[1] >= self._fresh_s:
-            self._found = (read(), at)
-        return self._found[0]
+        at, found = time.monotonic(), self._found
+        if found is None or at - found[1] >= self._fresh_s:
+            found = self._found = (read(), at)
+        return found[0]
+
+    def at_hand(self) -> Value | None:
+        found = self._found
+        return None if found is None or time.monotonic() - found[1] >= self._fresh_s else found[0]
 
     def forget(self) -> None:
         self._found = None
@@ -98,6 +102,10 @@ class TimingCache:
     def accounts(self, read: Callable[[], Mapping[Key, AccountState]]) -> Mapping[Key, AccountState]:
         """What is on record of provider accounts, ``read`` at most ``ACCOUNTS_FRESH_S`` seconds ago."""
         return self._accounts.get(read)
+
+    def accounts_at_hand(self) -> Mapping[Key, AccountState] | None:
+        """The same where nothing has to be read for it, else None."""
+        return self._accounts.at_hand()
 
     def retired(self, connection: sa.Connection) -> Mapping[str, Retired]:
         """The offers retired at run time, as they were at most ``ACCOUNTS_FRESH_S`` seconds ago."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 
+from gateway.routing.output import makes_audio
 from gateway.spec import Lifecycle, ModelCard, Note, Offer, Output, VideoRequest
 
 SOON = timedelta(days=30)
@@ -45,8 +46,10 @@ def _long_prompt(request: VideoRequest, card: ModelCard) -> Iterator[Note]:
 
 def _audio(request: VideoRequest, card: ModelCard, offer: Offer, output: Output) -> Iterator[Note]:
     if request.audio is True and not output.audio:
-        who = card.id if card.audio == "never" else offer.id
-        yield Note(code="audio_dropped", detail=f"{who} makes no sound; ask for audio: required to insist")
+        who = offer.id if makes_audio(card) and not makes_audio(card, offer) else card.id
+        why = " with what else was asked for" if makes_audio(card, offer) else ""
+        detail = f"{who} makes no sound{why}; ask for audio: required to insist"
+        yield Note(code="audio_dropped", detail=detail)
     if request.audio is False and output.audio:
         yield Note(code="audio_kept", detail=f"{card.id} always makes sound")
 

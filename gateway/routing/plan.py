@@ -11,7 +11,7 @@ from gateway.routing.accounts import choose_account
 from gateway.routing.excluded import Excluded
 from gateway.routing.facts import Facts
 from gateway.routing.notes import candidate_notes
-from gateway.routing.output import resolve_output
+from gateway.routing.pairings import paired_output
 from gateway.routing.quote import make_quote
 from gateway.routing.rules import check_card, check_offer, check_preset
 from gateway.spec import (
@@ -121,7 +121,7 @@ def _consider(request: VideoRequest, facts: Facts, card: ModelCard) -> Iterator[
     """Every way to have this model; a reason that holds for the whole card is given once."""
     try:
         check_card(request, card, facts.today)
-        output = resolve_output(request, card)
+        output = paired_output(request, card)
     except Excluded as excluded:
         yield excluded.dropped(card.id)
         return
@@ -135,7 +135,7 @@ def _consider_offer(
     try:
         check_offer(request, card, offer, facts)
         if offer.narrows:
-            output = resolve_output(request, card, offer)
+            output = paired_output(request, card, offer)
     except Excluded as excluded:
         yield excluded.dropped(card.id, offer.id)
         return
@@ -150,7 +150,7 @@ def _consider_offer(
 def _narrowed(request: VideoRequest, card: ModelCard, offer: Offer, preset: Preset) -> Output:
     """The clip that a preset makes which does not make all that its offer does."""
     limits = offer.limits.model_copy(update={"resolutions": preset.resolutions})
-    return resolve_output(request, card, offer.model_copy(update={"limits": limits}))
+    return paired_output(request, card, offer.model_copy(update={"limits": limits}))
 
 
 def _candidate(

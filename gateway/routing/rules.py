@@ -1,7 +1,8 @@
 """The hard rules, in the order in which they are asked; the first that fails is the reason given.
 
-After a card's or an offer's rules comes what :mod:`gateway.routing.output` cannot resolve (size, duration),
-after a preset's what :mod:`gateway.routing.quote` cannot price or does not find within the limits.
+After a card's or an offer's rules comes what :mod:`gateway.routing.output` cannot resolve (size, duration)
+and what :mod:`gateway.routing.pairings` does not find together, after a preset's what
+:mod:`gateway.routing.quote` cannot price or does not find within the limits.
 """
 
 from __future__ import annotations

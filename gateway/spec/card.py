@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from gateway.spec._value import Money, Name, Resolution, Size, Source, Task, Value, parse_size
+from gateway.spec.request import ImageRole
 
 
 class SizeBounds(Value):
@@ -83,6 +84,37 @@ class Images(Value):
     max_side: int | None = Field(default=None, ge=1)
     max_ratio: Decimal | None = Field(default=None, ge=1)
     max_bytes: int | None = Field(default=None, ge=1)
+
+
+class PairingWhen(Value):
+    """All of it: the clip has one of ``resolutions``, it has sound, an image has one of these roles."""
+
+    resolutions: tuple[Resolution, ...] = ()
+    audio: Literal[True] | None = None
+    images: tuple[ImageRole, ...] = ()
+
+
+class PairingNeeds(Value):
+    """One of ``seconds``, one of ``resolutions``, no sound, every one of ``images``, none of ``without``."""
+
+    seconds: tuple[Decimal, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
+    audio: Literal[False] | None = None
+    images: tuple[ImageRole, ...] = ()
+    without: tuple[ImageRole, ...] = ()
+
+
+class Pairing(Value):
+    """What is had together only: a clip that fits ``when`` has everything in ``needs``, or is not made."""
+
+    when: PairingWhen
+    needs: PairingNeeds
+
+    @model_validator(mode="after")
+    def _both_said(self) -> Self:
+        if self.when == PairingWhen() or self.needs == PairingNeeds():
+            raise ValueError("a pairing says something in when and something in needs")
+        return self
 
 
 class Lifecycle(Value):
@@ -207,6 +239,7 @@ class Offer(Value):
     presets: tuple[Preset, ...] = (Preset(name="standard"),)
     prices: tuple[Price, ...] = ()
     limits: OfferLimits = OfferLimits()
+    pairings: tuple[Pairing, ...] = ()
     lifecycle: Lifecycle = Lifecycle()
     submit_policy: SubmitPolicy = "none"
     sources: tuple[Source, ...] = ()
@@ -234,7 +267,7 @@ class Offer(Value):
     @cached_property
     def narrows(self) -> bool:
         """True if the offer passes on less than its model can do."""
-        return self.limits != OfferLimits()
+        return self.limits != OfferLimits() or bool(self.pairings)
 
     def preset(self, name: str) -> Preset | None:
         """The preset of this name, or None."""
@@ -256,6 +289,7 @@ class ModelCard(Value):
     seed: bool = False
     negative_prompt: bool = False
     images: Images = Images()
+    pairings: tuple[Pairing, ...] = ()
     native_draft: bool = False
     prompt_limit: PromptLimit = PromptLimit()
     lifecycle: Lifecycle = Lifecycle()

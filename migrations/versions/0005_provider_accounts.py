@@ -42,7 +42,7 @@ def upgrade() -> None:
     with op.batch_alter_table('attempts', schema=None) as batch_op:
         batch_op.add_column(sa.Column('upstream_id', gateway.db.tables.Words(), nullable=True))
         batch_op.add_column(sa.Column('waiting', sa.Boolean(), server_default='0', nullable=False))
-        batch_op.create_index('ix_attempts_adapter_account_state', ['adapter', 'account', 'state'], unique=False)
+        batch_op.create_index('ix_attempts_adapter_state_account', ['adapter', 'state', 'account'], unique=False)
         batch_op.create_index('ix_attempts_adapter_upstream_id', ['adapter', 'upstream_id'], unique=False)
         batch_op.create_index('ix_attempts_waiting', ['adapter', 'account', 'id'], unique=False, sqlite_where=sa.text('waiting = 1'), postgresql_where=sa.text('waiting'))
 
@@ -54,7 +54,7 @@ def downgrade() -> None:
     with op.batch_alter_table('attempts', schema=None) as batch_op:
         batch_op.drop_index('ix_attempts_waiting', sqlite_where=sa.text('waiting = 1'), postgresql_where=sa.text('waiting'))
         batch_op.drop_index('ix_attempts_adapter_upstream_id')
-        batch_op.drop_index('ix_attempts_adapter_account_state')
+        batch_op.drop_index('ix_attempts_adapter_state_account')
         batch_op.drop_column('waiting')
         batch_op.drop_column('upstream_id')
 

@@ -1,4 +1,4 @@
-"""``reelgate demo`` from an empty folder: four clips that are what was asked for, and the record of them."""
+"""``reelgate demo`` from an empty folder: four previews and a final, as asked for, and the record of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIPS = {
 }
 
 
-def test_four_clips_five_routes_and_a_balanced_record(tmp_path: Path):
+def test_four_previews_a_final_five_routes_and_a_balanced_record(tmp_path: Path):
     strange = {"REELGATE_DATABASE_URL": "sqlite:////nowhere/reelgate.db", "REELGATE_POLICY": "nobody's"}
     ran = subprocess.run(
         [sys.executable, "-m", "gateway.cli.main", "demo", "--json"],
@@ -33,15 +33,23 @@ def test_four_clips_five_routes_and_a_balanced_record(tmp_path: Path):
     told = json.loads(ran.stdout)
     print(f"the demo took {told['seconds']} s")
     assert list(tmp_path.glob("reelgate-*")) == []  # its data folder is gone
-    assert {path.stem for path in (tmp_path / "demo-out").iterdir()} == set(CLIPS)
+    assert {path.stem for path in (tmp_path / "demo-out").iterdir()} == {*CLIPS, "final"}
     for name, (frames, width, height, fps) in CLIPS.items():
         found = probe(tmp_path / "demo-out" / f"{name}.mp4")
         assert (found.frames, found.width, found.height, found.fps) == (frames, width, height, fps)
         assert (found.codec, found.pix_fmt) == ("h264", "yuv420p")
+    final = told["videos"][-1]
+    assert (final["model"], final["gateway"]["charge_usd"]) == ("kling-3.0-omni", "0.42")
+    assert final["finalized_from_video_id"] == told["videos"][0]["id"]
+    made = probe(tmp_path / "demo-out" / "final.mp4")
+    assert (made.width, made.height, made.duration_ms) == (1280, 720, 5000)
+    models = [video["model"] for video in told["videos"][:-1]]
+    kinds = ["t2v-a14b", "i2v-a14b", "ti2v-5b", "ti2v-5b"]
+    assert models == [f"wan-2.2-{kind}-tiny" for kind in kinds], "each path is taken"
     branches = [plan["branch"] for plan in told["routes"].values()]
     assert branches == ["preview", "basic", "audio", "premium", "default"]
     assert all(plan["chosen"]["reason"] for plan in told["routes"].values())
-    assert [row["state"] for row in told["record"]] == ["succeeded"] * 4
+    assert [row["state"] for row in told["record"]] == ["succeeded"] * 5
     assert all(float(row["cost_usd"]) > 0 and row["latency"]["render_ms"] > 0 for row in told["record"])
     assert told["ledger_problems"] == []
 

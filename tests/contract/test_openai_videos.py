@@ -54,6 +54,7 @@ class TestAzure(TestOpenAIVideos):
     """The same protocol under another header, by an account that the offer is led to."""
 
     canary = AZURE_KEY
+    shape = {**TestOpenAIVideos.shape, "account": "azure"}  # noqa: RUF012  # as above
 
     @override
     @pytest.fixture

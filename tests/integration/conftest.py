@@ -18,7 +18,7 @@ from gateway.api.app import create_app
 from gateway.db.keys import NewKey, create_key, create_tenant
 from gateway.jobs.runtime import Runtime
 from gateway.settings import Pool, Settings
-from gateway.spec import LocalAdapter, Offer
+from gateway.spec import Adapter, Offer
 
 MIB = 1024**2
 
@@ -57,7 +57,7 @@ def server(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -
 def running(
     database_url: str,
     data_dir: Path,
-    *adapters: LocalAdapter,
+    *adapters: Adapter,
     plugins: tuple[str, ...] = (),
     offers: tuple[Any, ...] = (),
     **more: Any,

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Protocol, TypeAlias
 
 import httpcore
@@ -22,7 +20,7 @@ import httpx
 from typing_extensions import override
 
 from gateway.kit._reply import retry_after
-from gateway.kit.http._calls import bare
+from gateway.kit.http._calls import bare, tls
 from gateway.spec import RateLimited, Unavailable, UnexpectedReply
 
 _MAX_REDIRECTS = 3
@@ -172,15 +170,10 @@ async def _resolve(host: str, port: int) -> list[str]:
 
 
 def _transport(hop: Hop, guard: Guard) -> httpx.AsyncHTTPTransport:
-    transport = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False)
+    transport = httpx.AsyncHTTPTransport(verify=tls(), trust_env=False)
     # httpx has no public way to set a network backend; tests/unit/kit/test_download.py watches this one
-    transport._pool = httpcore.AsyncConnectionPool(ssl_context=_tls(), network_backend=_Dialler(hop, guard))
+    transport._pool = httpcore.AsyncConnectionPool(ssl_context=tls(), network_backend=_Dialler(hop, guard))
     return transport
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return httpx.create_ssl_context(trust_env=False)
 
 
 def _check_answer(response: httpx.Response, max_bytes: int) -> None:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from gateway.kit.testing._decode import decode
 from gateway.kit.testing._fakes import make_job
 from gateway.kit.testing._source import waiting_in
-from gateway.spec import Adapter, Cards, Job, Name, Offer, Output, Unready, parse_size
+from gateway.spec import Adapter, Cards, Job, Name, Offer, Output, RemoteAdapter, Unready, parse_size
 
 
 class MakesJobs(Protocol):
@@ -53,11 +53,12 @@ class AdapterContract:
         return [offer for offer in cards.offers if offer.adapter == adapter.name]
 
     @pytest.fixture
-    def job(self, offers: list[Offer]) -> MakesJobs:
-        """Builds jobs."""
+    def job(self, adapter: Adapter, offers: list[Offer]) -> MakesJobs:
+        """Builds jobs, each for an account that has its offer, as the core would."""
 
         def build(**given: Any) -> Job:
-            return make_job(given.pop("offer", offers[0]), **{**self.shape, **given})
+            offer = given.pop("offer", offers[0])
+            return make_job(offer, **{"account": _account(adapter, offer), **self.shape, **given})
 
         return build
 
@@ -114,8 +115,22 @@ class AdapterContract:
                 answer = adapter.unready(offer, preset.name)
                 assert answer is None or isinstance(answer, Unready)
 
+    def test_what_is_ready_can_be_had_with_an_account(self, adapter: Adapter, offers: list[Offer]) -> None:
+        if not isinstance(adapter, RemoteAdapter):
+            return
+        for offer in offers:
+            if any(adapter.unready(offer, preset.name) is None for preset in offer.presets):
+                able = [name for name in adapter.accounts if adapter.serves(offer, name)]
+                assert able, f"{offer.id} is ready, and no account serves it"
+
     def test_waiting_and_retrying_are_left_to_the_core(self, adapter: Adapter) -> None:
         module = sys.modules[type(adapter).__module__]
         folder = Path(inspect.getfile(module)).parent
         found = waiting_in(folder, self.simulated_work)
         assert not found, f"the adapter's package holds what is the core's to do: {found}"
+
+
+def _account(adapter: Adapter, offer: Offer) -> str:
+    if not isinstance(adapter, RemoteAdapter):
+        return "default"
+    return next((name for name in adapter.accounts if adapter.serves(offer, name)), "default")

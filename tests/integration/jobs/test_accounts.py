@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,9 +15,10 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.db import now
-from gateway.db.accounts import AccountState, locked, read_accounts, save
+from gateway.db.accounts import UNKNOWN_HELD, AccountState, jobs_held, locked, read_accounts, save
 from gateway.db.tables import provider_accounts
 from gateway.jobs import accounts as accounts_module
+from gateway.jobs import admit as admit_module
 from gateway.jobs import submit as submit_module
 from gateway.jobs.accept import dry_run
 from gateway.jobs.accounts import FAILURES, reset_account
@@ -33,6 +37,7 @@ from gateway.spec import (
     RateLimited,
     Unavailable,
     UnexpectedReply,
+    Unsupported,
     VideoRequest,
 )
 
@@ -94,6 +99,29 @@ def test_a_bad_key_stops_its_account_and_the_job_goes_on_with_the_other(world: W
         assert reset_account(connection, "hand", "first", "a test").state == "stopped"
     world.runtime.timings.forget_accounts()
     assert world.attempt(world.accept(**ONLY_HAND)).account == "first"
+    assert world.problems() == []
+
+
+@pytest.mark.parametrize(
+    "error", [NotAuthorised("bad key"), Unavailable("503"), Unsupported("not there")], ids=repr
+)
+def test_a_job_goes_to_the_account_that_has_its_offer_and_so_does_the_next_way(
+    make_world: Callable[..., World], hand: Hand, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(submit_module, "_wait", lambda state: 0)
+    price = {**hand_offer()["prices"][0], "usd": "0.002"}
+    world = make_world(offers=(hand_offer(), hand_offer(id="hand/west", prices=[price])), policy="cheapest")
+    world.install(hand)
+    hand.lacks = {"first": {"hand/west"}, "second": {"hand/echo-remote"}}
+    hand.trouble = {"first": error}
+    ways = [(way.offer, way.account) for way in _plan(world, **ONLY_HAND).candidates]
+    assert ways == [("hand/echo-remote", "first"), ("hand/west", "second")]
+    video_id = world.accept(**ONLY_HAND)
+    world.submitted(video_id)
+    settle(world.runtime, world.attempt(video_id).id)
+    after = world.submitted(video_id, 2)
+    assert (after.offer, after.account, after.state) == ("hand/west", "second", "submitted")
+    assert {account for account, _ in hand.sent} == {"first", "second"}
     assert world.problems() == []
 
 
@@ -188,6 +216,43 @@ def test_an_open_account_is_probed_by_one_job_and_the_rest_follow_when_it_works(
     assert hand.sent == [("first", world.attempt(videos[0]).id)]
     release_waiting(world.runtime)
     assert [world.submitted(video_id).state for video_id in (*videos[1:], other)] == ["submitted"] * 3
+
+
+def test_a_job_that_comes_while_another_probes_waits(
+    world: World, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand.accounts = ("first",)
+    probe, other = world.accept(**ONLY_HAND), world.accept(**ONLY_HAND)
+    _set(world, "first", state="open", since=now(), opened_by="submit", retry_at=now() - timedelta(seconds=1))
+    send = hand.submit
+
+    async def meanwhile(job: Any) -> Any:
+        monkeypatch.setattr(hand, "submit", send)
+        assert (await asyncio.to_thread(world.submitted, other)).waiting
+        return await send(job)
+
+    monkeypatch.setattr(hand, "submit", meanwhile)
+    assert world.submitted(probe).state == "submitted"
+    assert len(hand.sent) == 1
+
+
+def test_what_happens_in_test_mode_is_of_no_account_but_its_own(
+    make_world: Callable[..., World], hand: Hand
+) -> None:
+    stand_in = Hand()
+    stand_in.trouble["first"] = OutOfCredit("empty")
+    world = make_world(offers=(hand_offer(),), policy="cheapest", sandbox_url="http://127.0.0.1:9")
+    world.install(hand)
+    world.runtime.registry = replace(world.runtime.registry, stand_ins={"hand": stand_in})
+    live, world.caller = world.caller, replace(world.caller, livemode=False)
+    video_id = world.accept(**ONLY_HAND)
+    assert world.submitted(video_id).error_code == "out_of_credit"
+    assert (_state(world, "sandbox").state, _state(world, "first").state) == ("stopped", "closed")
+    with pytest.raises(PlanRefused):
+        world.accept(**ONLY_HAND)
+    world.caller = live
+    assert world.submitted(world.accept(**ONLY_HAND)).state == "submitted"
+    assert (len(stand_in.sent), len(hand.sent)) == (1, 1)
 
 
 def test_while_a_probe_is_under_way_no_other_is_sent(world: World, hand: Hand) -> None:
@@ -295,16 +360,44 @@ def test_what_finds_its_account_full_waits_and_the_oldest_starts_first(world: Wo
     assert [account for account, _ in hand.sent] == ["first"] * 2
 
 
-def test_a_job_of_unknown_outcome_keeps_its_place_until_it_is_given_up(world: World, hand: Hand) -> None:
+@pytest.mark.parametrize(
+    "over", [{"settled_at": now()}, {"started_at": now() - UNKNOWN_HELD}], ids=["given up", "an hour later"]
+)
+def test_a_job_of_unknown_outcome_keeps_its_place_for_a_while(
+    world: World, hand: Hand, over: dict[str, Any]
+) -> None:
     hand.accounts, hand.allowed["first"] = ("first",), AccountLimits(concurrent=1)
     lost, other = world.accept(**ONLY_HAND), world.accept(**ONLY_HAND)
     hand.trouble["first"] = OutcomeUnknown("lost")
     world.submitted(lost)
     hand.trouble.clear()
     assert world.submitted(other).waiting
-    world.update(world.attempt(lost).id, settled_at=now())
+    release_waiting(world.runtime)
+    assert world.attempt(other).waiting
+    world.update(world.attempt(lost).id, **over)
     release_waiting(world.runtime)
     assert world.submitted(other).state == "submitted"
+
+
+def test_two_that_come_at_once_do_not_both_take_the_last_place(
+    world: World, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand.accounts, hand.allowed["first"] = ("first",), AccountLimits(concurrent=1)
+    videos = [world.accept(**ONLY_HAND) for _ in range(2)]
+    _set(world, "first")  # its row is there to be locked
+    counted = threading.Barrier(2)
+
+    def count(*given: Any, **more: Any) -> Any:
+        found = jobs_held(*given, **more)
+        with suppress(threading.BrokenBarrierError):  # the other is kept out, as it should be
+            counted.wait(0.5)
+        return found
+
+    monkeypatch.setattr(admit_module, "jobs_held", count)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(world.submitted, videos))
+    assert sorted(attempt.state for attempt in found) == ["planned", "submitted"]
+    assert len(hand.sent) == 1
 
 
 def test_what_waits_can_be_cancelled(world: World, hand: Hand) -> None:
@@ -379,6 +472,10 @@ def test_a_look_comes_back_no_sooner_than_the_provider_asks(world: World, hand: 
     world.look(attempt.id)
     after = world.attempt(attempt.video_id)
     assert after.next_poll_at > now() + timedelta(seconds=290)
+    hand.blind = RateLimited("slow down", retry_after=86_400)
+    world.look(attempt.id)
+    after = world.attempt(attempt.video_id)
+    assert after.next_poll_at < now() + timedelta(minutes=6), "and no day later: its result might be gone"
 
 
 def test_the_table_holds_one_row_an_account(world: World) -> None:

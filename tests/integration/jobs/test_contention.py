@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from gateway.db import now
+from gateway.jobs.adoption import adopt_found
+from gateway.jobs.attempts import load
 from gateway.jobs.control import cancel_video, stop_video
 from gateway.jobs.looks import observe
 from gateway.jobs.settle import settle
 from gateway.jobs.submit import submit
 from gateway.jobs.watch import Watcher
-from gateway.spec import Failed, Running, Stopped, Succeeded
+from gateway.spec import Failed, OutcomeUnknown, Running, Stopped, Succeeded, Ticket
 
 from .conftest import World
 
@@ -86,3 +88,21 @@ def test_two_watchers_never_look_at_the_same_row(crowded: World) -> None:
     watchers = [Watcher(crowded.runtime) for _ in range(4)]
     claimed = _together([watcher._claim_due for watcher in watchers])
     assert sorted(row.id for rows in claimed for row in rows) == sorted(made)
+
+
+def test_of_all_that_find_the_same_job_at_once_one_has_it(crowded: World) -> None:
+    def find(attempt_id: str, ticket: Ticket) -> bool:
+        try:
+            with crowded.runtime.db.write() as connection:
+                row = load(connection, attempt_id)
+                return adopt_found(connection, row, ticket, fence=row.fence)
+        except OutcomeUnknown:
+            return False
+
+    for round_ in range(ROUNDS):
+        lost = [crowded.attempt(crowded.accept()).id for _ in range(4)]
+        for attempt_id in lost:
+            crowded.update(attempt_id, state="outcome_unknown")
+        ticket = Ticket(id=f"echo-{round_}")
+        found = _together([partial(find, attempt_id, ticket) for attempt_id in lost])
+        assert sorted(found) == [False, False, False, True]

@@ -235,6 +235,20 @@ def test_one_that_comes_after_the_end_changes_nothing(world: World, client: Test
     assert world.problems() == []
 
 
+def test_one_for_a_job_that_was_given_up_in_doubt_changes_nothing(
+    world: World, hand: Hand, client: TestClient
+) -> None:
+    hand.trouble["first"] = OutcomeUnknown("lost")
+    attempt = _at_provider(world)
+    world.update_video(attempt.video_id, deadline_at=now() - timedelta(seconds=1))
+    world.look(attempt.id)
+    world.look(attempt.id)
+    assert world.video(attempt.video_id).error_code == "outcome_unknown"
+    before = _everything(world)
+    assert _call(client, _url(world, attempt), "up-1") == 204
+    assert _everything(world) == before, "its books are closed: a person reconciles it"
+
+
 def test_a_provider_that_signs_nothing_has_the_token_alone(world: World, client: TestClient) -> None:
     attempt = world.submitted(world.accept(seconds="2", options={"echo_remote": {"latency_ms": 60_000}}))
     assert attempt.adapter == "hand"

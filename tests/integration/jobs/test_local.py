@@ -15,10 +15,10 @@ from gateway.jobs import render_control
 from gateway.jobs.accept import accept
 from gateway.jobs.control import cancel_video
 from gateway.jobs.errors import PlanRefused
+from gateway.jobs.overdue import end_overdue
 from gateway.jobs.records import list_videos, queue_place
 from gateway.jobs.render import MAX_DEATHS, render
 from gateway.jobs.settle import settle
-from gateway.jobs.watch import Watcher
 from gateway.kit.testing import decode
 from gateway.media import StoreFull
 from gateway.spec import Asset, Cancelled, Control, Device, InputImage, Job, VideoRequest
@@ -232,7 +232,7 @@ def test_a_render_nobody_ends_is_ended_after_its_deadline(world: World) -> None:
     attempt = world.attempt(video_id)
     world.update(attempt.id, state="running", supervisor="lost")
     world.update_video(video_id, deadline_at=now() - timedelta(minutes=10))
-    Watcher(world.runtime)._sweep()
+    end_overdue(world.runtime)
     settle(world.runtime, attempt.id)
     video = world.video(video_id)
     assert (video.status, video.error_code) == ("failed", "deadline_exceeded")

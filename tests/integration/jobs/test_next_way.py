@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from gateway.db import now
+from gateway.db.accounts import locked, save
 from gateway.db.retired import read_retired, restore
 from gateway.jobs import submit as submit_module
 from gateway.jobs.accept import dry_run
+from gateway.jobs.admit import admitted
+from gateway.jobs.attempts import load
 from gateway.jobs.looks import observe
 from gateway.jobs.settle import settle
 from gateway.jobs.submit import submit
+from gateway.registry import SANDBOX
 from gateway.spec import (
     BadRequest,
     ContentBlocked,
@@ -97,6 +102,39 @@ def test_a_refusal_of_the_input_ends_the_video(world: World, hand: Hand, error: 
     assert _ways(world, video_id) == ["hand/echo-remote"]
     assert (world.video(video_id).status, world.video(video_id).error_code) == ("failed", error.code)
     assert world.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("at_submit", "user_fault", "advice"),
+    [
+        (ContentBlocked("Hand said no"), True, "Change the request before you send it again."),
+        (Unsupported("Hand said no."), False, "Send it again later, or ask for another model."),
+        (None, True, "Change the request before you send it again."),
+        (None, False, "Send it again later, or ask for another model."),
+    ],
+)
+def test_a_failure_says_who_failed_that_it_is_not_charged_and_what_to_do(
+    world: World, hand: Hand, at_submit: Exception | None, user_fault: bool, advice: str
+) -> None:
+    hand.trouble = {} if at_submit is None else {"only": at_submit}
+    video_id = world.accept(**ASKED)
+    attempt = world.submitted(video_id)
+    if at_submit is None:
+        observe(world.runtime, attempt.id, Failed(code="no", message="Hand said no", user_fault=user_fault))
+    assert world.attempt(video_id).error_message == f"Hand said no. You were not charged. {advice}"
+
+
+def test_an_account_that_takes_no_jobs_is_not_left_for_another_offer_on_it(world: World) -> None:
+    key, retry_at = ("hand", "only"), now()
+    video_id = world.accept(**ASKED, max_cost="0.005")  # echo's own offer is dearer
+    with world.runtime.db.write() as connection:
+        save(connection, replace(locked(connection, *key), state="open", retry_at=retry_at))
+    world.runtime.timings.forget_accounts()
+    row = world.attempt(video_id)
+    with world.runtime.db.write() as connection:  # decided a moment before the account is tried again
+        loaded = load(connection, row.id, lock=True)
+        assert not admitted(connection, world.runtime, loaded, retry_at - timedelta(seconds=1))
+    assert (world.attempt(video_id).state, world.attempt(video_id).waiting) == ("planned", True)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +243,18 @@ def test_an_offer_whose_model_is_gone_is_passed_over_until_a_person_restores_it(
     assert chosen is not None
     assert chosen.offer == "hand/echo-remote"
     assert world.submitted(waiting).error_code == "model_gone", "it was planned before"
+
+
+def test_what_a_stand_in_says_in_test_mode_retires_nothing(world: World, hand: Hand) -> None:
+    video_id = world.accept(**ASKED)
+    world.update(world.attempt(video_id).id, account=SANDBOX)
+    registry = world.runtime.registry
+    stand_in = Hand(accounts=("only",))
+    stand_in.trouble["only"] = ModelGone("gone")
+    world.runtime.registry = replace(registry, stand_ins={"hand": stand_in})
+    assert world.submitted(video_id).error_code == "model_gone"
+    with world.runtime.db.read() as connection:
+        assert read_retired(connection) == {}
 
 
 def test_a_plan_from_before_does_not_lead_to_an_offer_that_is_gone_since(world: World, hand: Hand) -> None:

@@ -22,14 +22,16 @@ from gateway.jobs import settle as settle_module
 from gateway.jobs import slots as slots_module
 from gateway.jobs import submit as submit_module
 from gateway.jobs import watch as watch_module
+from gateway.jobs.adoption import adopt
 from gateway.jobs.control import cancel_video
 from gateway.jobs.looks import OVERTIME, observe
 from gateway.jobs.loop import IoLoop
+from gateway.jobs.overdue import LOST_AFTER
 from gateway.jobs.render import render
 from gateway.jobs.settle import settle
 from gateway.jobs.slots import SlotProcess
-from gateway.jobs.submit import adopt, submit
-from gateway.jobs.watch import LOST_AFTER, Watcher
+from gateway.jobs.submit import submit
+from gateway.jobs.watch import Watcher
 from gateway.media import StoreFull
 from gateway.spec import (
     Asset,

@@ -201,6 +201,32 @@ def test_a_lost_answer_is_looked_up_by_the_watcher_and_adopted(world: World) -> 
     assert _submits(world) == 1
 
 
+def test_a_lookup_does_not_take_what_is_another_attempts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = world.submitted(world.accept(**_at_once()))
+
+    async def lookup(_adapter: Any, _job: Job) -> Ticket:
+        return Ticket.model_validate(owner.ticket)
+
+    monkeypatch.setattr(type(world.runtime.registry.remote("echo_remote", "default")), "lookup", lookup)
+    watched = world.submitted(world.accept(**_at_once(fail="submit_lost")))
+    interrupted = world.attempt(world.accept())
+    world.update(interrupted.id, state="submitting")
+    assert world.submitted(interrupted.video_id).state == "outcome_unknown"
+    after = world.attempt(interrupted.video_id)
+    assert (
+        after.operator_detail
+        == f"echo_remote shows its job {owner.upstream_id}, which is that of {owner.id}."
+    )
+    for attempt in (watched, interrupted):
+        world.look(attempt.id)
+        doubtful = world.attempt(attempt.video_id)
+        assert (doubtful.state, doubtful.upstream_id, doubtful.tries) == ("outcome_unknown", None, 1)
+        assert doubtful.next_poll_at > now()
+    assert world.attempt(owner.video_id).upstream_id == owner.upstream_id
+
+
 @pytest.mark.parametrize(
     "error", [UnexpectedReply("gibberish"), RuntimeError("a bug"), OutcomeUnknown("lost")]
 )

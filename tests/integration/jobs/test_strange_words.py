@@ -45,7 +45,8 @@ def test_why_a_job_failed(world: World) -> None:
     observe(world.runtime, attempt_id, Failed(code="broke", message=STRANGE, user_fault=True))
     settle(world.runtime, attempt_id)
     video = world.video(video_id)
-    assert (video.status, video.error_code, video.error_message) == ("failed", "broke", SHOWN)
+    assert (video.status, video.error_code) == ("failed", "broke")
+    assert str(video.error_message).startswith(SHOWN)
     assert world.problems() == []
 
 

@@ -92,7 +92,7 @@ def test_a_failure_is_told_in_the_same_trace(world: World, spans: InMemorySpanEx
 def test_each_try_of_a_submit_is_shown(
     world: World, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submit_module, "LONGEST_WAIT_S", 0.0)
+    monkeypatch.setattr(submit_module, "_wait", lambda state: 0.0)
     video_id = _accepted(world, fail="submit")
     submit(world.runtime, world.attempt(video_id).id)
     tries = [span for span in spans.get_finished_spans() if span.name == "provider.submit"]

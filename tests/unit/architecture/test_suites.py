@@ -1,4 +1,4 @@
-"""Every registered adapter, ours or a stranger's, has a contract suite that is run against it."""
+"""Every adapter, ours or a stranger's, is run against a contract suite, and our remote ones have doubles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from gateway.registry import load_registry
+from gateway.sandbox.inside import fakes_of
 from gateway.spec import PluginContext, RemoteAdapter
 
 RECORDER = """
@@ -45,6 +46,16 @@ def test_every_registered_adapter_has_a_contract_suite(root: Path, tmp_path: Pat
         for name, adapter in registry.adapters.items()
     }
     assert _tested(root) == registered
+
+
+def test_every_remote_adapter_of_ours_but_echo_has_a_double(tmp_path: Path) -> None:
+    registry = load_registry(PluginContext(settings={}, data_dir=tmp_path))
+    ours = {
+        name for plugin in registry.plugins if plugin.distribution == "reelgate" for name in plugin.adapters
+    }
+    remote = {name for name in ours if isinstance(registry.adapters[name], RemoteAdapter)}
+    assert len(remote) > 6
+    assert remote - {"echo_remote"} == {fake.name for fake in fakes_of(registry)}
 
 
 def _tested(root: Path) -> dict[str, str]:

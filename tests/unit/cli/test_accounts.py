@@ -135,7 +135,7 @@ def test_an_attempt_of_unknown_outcome_is_listed_and_adopted(
     assert wrong.code == 5
     assert "Echo knows no job echo-typo" in wrong.json["error"]["message"]
     upstream_id = in_runtime(
-        lambda runtime: runtime.registry.remote("echo_remote")._provider.find(attempt_id)[0]
+        lambda runtime: runtime.registry.remote("echo_remote", "default")._provider.find(attempt_id)[0]
     )
     done = cli("reconcile", "adopt", attempt_id, "--upstream-id", upstream_id)
     assert done.out == f"{attempt_id} is adopted\n"

@@ -18,13 +18,25 @@ HEAVY = ("pydantic", "sqlalchemy", "fastapi", "httpx", "dbos", "uvicorn", "av", 
 OURS = ("gateway.spec", "gateway.settings", "adapters", "routing_policies")
 
 LEAVES = [
-    *(name for name in COMMANDS if name not in ("keys", "tenants", "db", "ledger")),
+    *(
+        name
+        for name in COMMANDS
+        if name not in ("keys", "tenants", "accounts", "offers", "reconcile", "db", "ledger")
+    ),
     *(
         "keys create",
         "keys list",
         "keys revoke",
         "tenants list",
         "tenants set",
+        "accounts list",
+        "accounts reset",
+        "offers list",
+        "offers restore",
+        "reconcile list",
+        "reconcile adopt",
+        "reconcile release",
+        "reconcile resubmit",
         "db upgrade",
         "db check",
         "ledger verify",

@@ -261,16 +261,25 @@ def test_a_region_without_a_shared_host_needs_a_workspace() -> None:
     assert "sk-secret-1" not in str(caught.value)
 
 
-async def test_an_offer_is_ordered_from_an_account_of_its_region(
+async def test_an_account_has_the_offers_of_its_region(
     respx_mock: respx.MockRouter, adapter: DashscopeWan
 ) -> None:
+    (_, here), (_, there) = offer_of("wan-2.2-t2v-plus/singapore"), offer_of("wan-2.2-t2v-plus/beijing")
+    able = [
+        [name for name in ("default", "cn", "gone") if adapter.serves(offer, name)]
+        for offer in (here, there, here.model_copy(update={"region": None}))
+    ]
+    assert able == [["default"], ["cn"], ["default", "cn"]]
     route = respx_mock.post(f"{BEIJING}{CREATE}").respond(json=TAKEN)
-    ticket = await adapter.submit(make("wan-2.2-t2v-plus/beijing", size="832x480", account="default"))
+    ticket = await adapter.submit(make("wan-2.2-t2v-plus/beijing", size="832x480", account="cn"))
     assert ticket.data == {"account": "cn"}
     assert route.calls.last.request.headers["authorization"] == f"Bearer {KEYS['cn']}"
-    alone = build(accounts={"default": {"api_key": "sk-1"}})
-    with pytest.raises(NotAuthorised, match="no account"):
-        await alone.submit(make("wan-2.2-t2v-plus/beijing", size="832x480"))
+    with pytest.raises(Unsupported, match="of another region than") as caught:
+        await adapter.submit(make("wan-2.2-t2v-plus/beijing", size="832x480", account="default"))
+    assert "default is in singapore, not in beijing" in caught.value.operator_detail
+    with pytest.raises(NotAuthorised, match="no longer has the account"):
+        await adapter.submit(make("wan-2.2-t2v-plus/beijing", size="832x480", account="gone"))
+    assert route.call_count == 1
 
 
 async def test_a_job_whose_account_is_gone_is_left_alone(adapter: DashscopeWan) -> None:
@@ -354,7 +363,7 @@ T2V = "wan-2.2-t2v-plus/singapore"
             "no other image",
         ),
         (
-            {"offer_id": "wan-2.2-kf2v-flash/beijing", "pictures": {"first_frame": FIRST}},
+            {"offer_id": "wan-2.2-kf2v-flash/beijing", "account": "cn", "pictures": {"first_frame": FIRST}},
             Unsupported,
             "last_frame",
         ),
@@ -703,7 +712,7 @@ async def test_pages_are_read_to_the_end_and_not_without_end(
 
 def test_a_task_that_a_person_found_can_be_gone_on_with(adapter: DashscopeWan) -> None:
     assert adapter.ticket(make(T2V), ID) == TICKET
-    assert adapter.ticket(make("wan-2.2-t2v-plus/beijing"), ID).data == {"account": "cn"}
+    assert adapter.ticket(make("wan-2.2-t2v-plus/beijing", account="cn"), ID).data == {"account": "cn"}
     for senseless in ("", "tasks/../x", f"{ID} "):
         with pytest.raises(BadRequest, match="no id of a task"):
             adapter.ticket(make(T2V), senseless)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 
 from gateway.kit._reply import retry_after
 from gateway.kit.http import Client, client, json_object, translating
+from gateway.kit.http._calls import tls
 from gateway.spec import (
     BadRequest,
     NotAuthorised,
@@ -195,3 +197,23 @@ async def test_rate_limited_says_how_long() -> None:
     with pytest.raises(RateLimited) as caught:
         await call(busy, creating=True)
     assert caught.value.retry_after == 7
+
+
+async def test_all_clients_verify_servers_by_certificates_that_are_loaded_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded: list[ssl.SSLContext] = []
+    load = httpx.create_ssl_context
+
+    def counted(*args: Any, **given: Any) -> ssl.SSLContext:
+        loaded.append(load(*args, **given))
+        return loaded[-1]
+
+    for module in ("httpx", "httpx._config"):  # where this package calls it, and where httpx itself does
+        monkeypatch.setattr(f"{module}.create_ssl_context", counted)
+    tls.cache_clear()
+    for host in ("a", "b"):
+        await client(base_url=f"https://{host}.example").aclose()
+    (context,) = loaded
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED

@@ -35,6 +35,7 @@ from gateway.spec import (
     Running,
     Succeeded,
     Unavailable,
+    Unsupported,
     Usage,
 )
 
@@ -354,7 +355,7 @@ async def test_an_access_key_opens_the_older_api(world: SandboxWorld) -> None:
     async with aclosing(adapter({"accounts": {"default": pair}})) as kling:
         ticket = await kling.submit(job("kling-v3"))
         assert isinstance(await kling.poll(ticket), Succeeded)
-        with pytest.raises(NotAuthorised):
+        with pytest.raises(Unsupported):
             await kling.submit(job("kling-3.0"))
 
 

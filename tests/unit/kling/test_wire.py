@@ -580,6 +580,8 @@ def test_readiness_names_the_setting_and_the_variable() -> None:
     assert unready is not None
     assert "accounts.eu.api_key" in unready.detail
     assert adapter().unready(new, "standard") is None
+    both = adapter({"accounts": {"eu": {"access_key": "ak", "secret_key": "sk"}, "new": {"api_key": "k"}}})
+    assert both.unready(new, "standard") is None, "one account that fits is enough"
     unknown = adapter().unready(new.model_copy(update={"upstream": "kling-9"}), "standard")
     assert unknown is not None
     assert unknown.code == "unknown_model"
@@ -608,6 +610,23 @@ def test_wrong_settings_are_named_and_not_shown(section: dict[str, Any], said: s
     with pytest.raises(ValueError, match=said) as caught:
         adapter(section)
     assert "k3y-k3y" not in str(caught.value)
+
+
+async def test_what_an_access_key_cannot_have_is_for_another_account() -> None:
+    new, old = OFFERS["kling-3.0"], OFFERS["kling-v3"]
+    section = {"accounts": {"pair": {"access_key": "ak", "secret_key": "sk"}, "key": {"api_key": KEY}}}
+    kling = adapter(section)
+    served = {
+        (offer.upstream, name)
+        for offer in (new, old)
+        for name in ("pair", "key", "gone")
+        if kling.serves(offer, name)
+    }
+    assert served == {("kling-3.0", "key"), ("kling-v3", "pair"), ("kling-v3", "key")}
+    assert not kling.serves(new.model_copy(update={"upstream": "kling-9"}), "key")
+    with respx.mock(), pytest.raises(Unsupported, match="nothing was created") as caught:
+        await kling.submit(replace(job("kling-3.0"), account="pair"))
+    assert "accounts.pair.api_key" in caught.value.operator_detail
 
 
 async def test_each_account_has_its_own_key_host_and_limit() -> None:

@@ -253,7 +253,8 @@ async def test_the_plans_price_is_the_bill(
 ) -> None:
     world.hold()  # no clip is needed
     adapter = world.adapter()
-    ordered = job(offer, size=size, seconds=seconds)
+    account = "azure" if offer.region == "azure" else "default"
+    ordered = job(offer, size=size, seconds=seconds, account=account)
     await adapter.submit(ordered)
     await adapter.aclose()
     card = next(card for card in CARDS.models if card.id == offer.model)

@@ -574,7 +574,7 @@ def test_a_signed_event_names_its_job(adapter: Adapters, kind: str, ids: list[st
         signed(event("video.completed", "video_2")),
         signed(event("video.completed"), secret="whsec_" + base64.b64encode(b"another").decode()),
         signed(event("video.completed"), age_s=400),
-        signed(event("video.completed"), age_s=-400),
+        signed(event("video.completed"), age_s=-40_000),  # made when the tests were collected
         {**signed(event("video.completed")), "webhook-signature": "v1"},
         {**signed(event("video.completed")), "webhook-signature": "v1,*"},
         {**signed(event("video.completed")), "webhook-timestamp": "now"},
@@ -632,16 +632,20 @@ async def test_an_offer_is_served_by_the_accounts_of_its_region(job: Jobs) -> No
         "cloud": {"flavour": "azure", "base_url": BASES["azure"]},
     }
     speaks = make({"accounts": accounts}, built)
-    names = {
-        region: speaks.accounts_for(OWN.model_copy(update={"region": region}))  # type: ignore[attr-defined]  # not of the contract yet
-        for region in ("openai", "vllm_omni", "attic", "nowhere")
-    }
+
+    def able(**given: Any) -> tuple[str, ...]:
+        offer = OWN.model_copy(update=given)
+        return tuple(name for name in (*accounts, "gone") if speaks.serves(offer, name))
+
+    names = {region: able(region=region) for region in ("openai", "vllm_omni", "attic", "nowhere")}
     assert names == {
         "openai": ("main", "second"),
         "vllm_omni": ("basement", "attic"),
         "attic": ("attic",),
         "nowhere": (),
     }
+    assert able() == ("main", "second", "basement", "attic"), "a key that is needed is missing in the cloud"
+    assert able(region="vllm_omni", submit_policy="idempotency_key") == ()
     assert speaks.accounts == tuple(accounts)
     assert speaks.limits("main") == AccountLimits(concurrent=3, submits_per_s=0.4)
     assert speaks.limits("second") == AccountLimits()
@@ -655,15 +659,20 @@ async def test_an_offer_is_served_by_the_accounts_of_its_region(job: Jobs) -> No
     assert code(region="attic", submit_policy="idempotency_key") == "submit_policy_unsupported"
     assert code(region="nowhere") == "no_credentials"
     assert code(region="cloud") == "no_credentials"
+    assert code(submit_policy="idempotency_key") == "submit_policy_unsupported"
+    assert code() is None, "one account that fits is enough"
 
     with respx.mock:
         route = respx.post("http://10.0.0.5:8092/v1/videos").respond(json=video())
         attic = OWN.model_copy(update={"region": "attic"})
-        ticket = await speaks.submit(job(attic, account="main"))
+        ticket = await speaks.submit(job(attic, account="attic"))
         assert ticket.data == {"account": "attic"}
         assert route.call_count == 1
-        with pytest.raises(NotAuthorised):
-            await speaks.submit(job(OWN.model_copy(update={"region": "nowhere"})))
+        with pytest.raises(Unsupported, match="nothing was created") as caught:
+            await speaks.submit(job(attic, account="main"))
+        assert "accounts.main does not fit" in caught.value.operator_detail
+        with pytest.raises(NotAuthorised, match="nothing was created"):
+            await speaks.submit(job(attic, account="gone"))
     await speaks.aclose()
 
 

@@ -12,7 +12,7 @@ import pytest
 from typing_extensions import override
 
 from gateway import registry as module
-from gateway.registry import GROUP, Registry, load_registry
+from gateway.registry import GROUP, SANDBOX, Registry, load_registry
 from gateway.spec import (
     Asset,
     Candidate,
@@ -252,3 +252,12 @@ def test_the_built_in_plugins_come_by_the_same_door(tmp_path: Path) -> None:
     assert _problems(found) == {}
     assert {"echo", "echo_remote"} <= set(found.adapters)
     assert set(found.policies) >= {"tiered", "cheapest"}
+
+
+def test_a_stand_in_is_asked_with_that_account_of_the_sandboxs_that_has_the_offer(tmp_path: Path) -> None:
+    context = PluginContext(settings={}, data_dir=tmp_path)
+    registry = load_registry(context, enabled=("dashscope_wan",), sandbox_url="http://127.0.0.1:1")
+    offers = [offer for card in registry.catalog.cards for offer in card.offers]
+    regions = {offer.region: registry.own_account(offer, SANDBOX) for offer in offers}
+    assert (regions["singapore"], regions["beijing"]) == ("default", "beijing")
+    assert registry.own_account(offers[0], "theirs") == "theirs"

@@ -153,6 +153,7 @@ class World:
             self.remote("kling-3.0-omni", "kling", "optional"),
             self.remote("seedance-1.5-pro", "seedance", "optional"),
             self.remote("wan-2.2-t2v-plus", "dashscope_wan", tasks=["text-to-video"], images={}),
+            self.remote("wan-2.2-i2v-plus", "dashscope_wan", tasks=["image-to-video"]),
             self.remote("wan-2.6", "dashscope_wan", "optional"),
         )
 

@@ -38,14 +38,23 @@ def _decided(world: Any, *accounts: AccountFacts, **facts: Any) -> Any:
 def test_of_those_that_take_jobs_one_with_room_then_the_fewest_jobs_then_the_preferred(
     accounts: list[AccountFacts], chosen: str | None
 ) -> None:
-    found = choose_account(accounts)
+    found = choose_account(accounts, "kling/one")
     assert (found and found.name) == chosen
 
 
 def test_one_that_is_spoilt_is_not_taken_again() -> None:
-    found = choose_account([AccountFacts(name="a"), AccountFacts(name="b", held=5)], but={"a"})
+    found = choose_account([AccountFacts(name="a"), AccountFacts(name="b", held=5)], "kling/one", but={"a"})
     assert found is not None
     assert found.name == "b"
+
+
+def test_one_that_lacks_the_offer_is_passed_over_and_not_blamed(world: Any) -> None:
+    elsewhere = AccountFacts(name="china", lacks=frozenset({"kling/one"}))
+    assert _decided(world, elsewhere, AccountFacts(name="b", held=9)).chosen.account == "b"
+    (dropped,) = _decided(world, elsewhere, FAILING).dropped
+    assert dropped.code == "account_open"
+    assert "china" not in dropped.detail
+    assert [dropped.code for dropped in _decided(world, elsewhere).dropped] == ["no_account"]
 
 
 def test_the_candidate_names_the_account(world: Any) -> None:
@@ -57,8 +66,9 @@ def test_with_none_left_the_offer_is_dropped_and_says_what_is_done_about_each(wo
     assert (dropped.code, dropped.offer, dropped.preset) == ("account_open", "kling/one", None)
     assert dropped.detail == (
         "kling/one: account main of kling takes no jobs since 2026-09-01 12:00 UTC (unavailable): it is "
-        "tried again from 12:00:30 UTC on; account spare of kling takes no jobs since 2026-09-01 12:00 UTC "
-        "(out_of_credit): the operator mends it, then runs `reelgate accounts reset kling spare`"
+        "tried again from 2026-09-01 12:00:30 UTC on; account spare of kling takes no jobs since "
+        "2026-09-01 12:00 UTC (out_of_credit): the operator mends it, then runs `reelgate accounts reset "
+        "kling spare`"
     )
 
 

@@ -16,7 +16,7 @@ DATES = (date(2026, 9, 1), date(2026, 10, 1), date(2026, 12, 1))
 
 TASKS = ("text-to-video", "image-to-video")
 A14B = {"text-to-video": "wan-2.2-t2v-a14b", "image-to-video": "wan-2.2-i2v-a14b"}
-HOSTED = {"text-to-video": "wan-2.2-t2v-plus", "image-to-video": "wan-2.6"}
+HOSTED = {"text-to-video": "wan-2.2-t2v-plus", "image-to-video": "wan-2.2-i2v-plus"}
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,8 @@ def test_the_reason_says_why_this_slot(world):
 def test_required_sound_may_be_found_in_the_default_slot(world):
     """After its own slot is exhausted, whatever else makes sound."""
     absent = ["veo", "gemini_omni", "kling", "seedance"]
-    facts = world.without(world.facts(), absent)
+    slots = {"default": {"image-to-video": [{"model": "wan-2.6"}]}}
+    facts = world.without(world.facts(policy_options={"slots": slots}), absent)
     decided = plan(world.request(audio="required", images=[world.image()]), facts)
     assert decided.chosen.model == "wan-2.6"
     assert decided.chosen.output.audio

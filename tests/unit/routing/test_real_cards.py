@@ -150,7 +150,7 @@ def test_what_is_left_of_a_preview_is_most_of_the_final_video(world, facts_on):
 
 
 @pytest.mark.parametrize(
-    ("task", "model"), [("text-to-video", "wan-2.2-t2v-plus"), ("image-to-video", "wan-2.6")]
+    ("task", "model"), [("text-to-video", "wan-2.2-t2v-plus"), ("image-to-video", "wan-2.2-i2v-plus")]
 )
 def test_without_a_device_the_hosted_wan_serves(world, facts_on, task, model):
     images = [world.image()] if task == "image-to-video" else []

@@ -138,6 +138,16 @@ def test_an_account_sees_its_own_jobs(tmp_path: Path) -> None:
             take(desk, account="other", id="job-1")
 
 
+def test_a_list_tells_the_truth_and_uses_up_no_fault(tmp_path: Path) -> None:
+    with opened(tmp_path, Clock()) as desk:
+        id = take(desk, prompt="[[sandbox:unknown_status]]")
+        for job in desk.jobs(account="default"):
+            assert desk.state(job) == "queued"
+        job = desk.job(id, account="default")
+        assert job is not None
+        assert desk.state(job) == "unknown"
+
+
 def test_one_sandbox_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.sandbox.records._LOCK_TRIES", 1)
     monkeypatch.setattr("gateway.sandbox.records._LOCK_WAIT_S", 0)

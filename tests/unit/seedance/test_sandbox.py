@@ -279,6 +279,14 @@ def test_the_list_shows_one_tier_and_what_was_asked_for(http: httpx.Client) -> N
         assert http.get("/tasks", params=query).json()["error"]["code"] == "InvalidParameter"
 
 
+def test_a_list_of_certain_tasks_is_a_look_at_each_of_them(http: httpx.Client) -> None:
+    id = create(http, content=[text("a kite [[sandbox:server_error_burst@look=2]]")]).json()["id"]
+    assert http.get("/tasks").status_code == 200, "nobody looks at it"
+    assert http.get("/tasks", params={"filter.task_ids": id}).status_code == 500
+    assert http.get(f"/tasks/{id}").status_code == 500
+    assert http.get("/tasks", params={"filter.task_ids": id}).json()["total"] == 1
+
+
 def test_delete_stops_what_waits_refuses_what_runs_and_removes_what_is_over(
     world: SandboxWorld, http: httpx.Client
 ) -> None:

@@ -227,15 +227,18 @@ async def test_headers_and_the_host_of_each_region(adapter: Seedance, job: Build
     assert ticket.data["account"] == "china"
 
 
-async def test_a_job_goes_to_an_account_of_its_region(
-    adapter_with: Callable[..., Seedance], adapter: Seedance, job: Builds
-) -> None:
-    body = await sent(adapter, job("seedance-1.5-pro/cn-beijing", account="default"), VOLCENGINE)
-    assert body["model"] == "doubao-seedance-1-5-pro-251215"
-    abroad = adapter_with(accounts={"default": {"api_key": KEY}})
-    with respx.mock, pytest.raises(NotAuthorised, match="no account there"):
-        await abroad.submit(job("seedance-1.5-pro/cn-beijing"))
-    await abroad.aclose()
+async def test_an_account_has_the_offers_of_its_region(adapter: Seedance, job: Builds) -> None:
+    here, there = (job(f"seedance-1.5-pro{region}").offer for region in ("", "/cn-beijing"))
+    able = [
+        [name for name in ("default", "china", "gone") if adapter.serves(offer, name)]
+        for offer in (here, there, here.model_copy(update={"region": None}))
+    ]
+    assert able == [["default"], ["china"], ["default", "china"]]
+    with respx.mock, pytest.raises(Unsupported, match="of another region than") as caught:
+        await adapter.submit(job("seedance-1.5-pro/cn-beijing", account="default"))
+    assert "is in ap-southeast, not in cn-beijing" in caught.value.operator_detail
+    with respx.mock, pytest.raises(NotAuthorised, match="was not asked"):
+        await adapter.submit(job("seedance-1.5-pro", account="gone"))
 
 
 @pytest.mark.parametrize(

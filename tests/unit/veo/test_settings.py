@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from adapters.veo._adapter import Veo
 from adapters.veo._settings import Account, VeoOptions, VeoSettings
 from adapters.veo._tokens import ServiceAccount
 from gateway.settings import load_settings
-from gateway.spec import AccountLimits, NotAuthorised, PluginContext, RemoteAdapter
+from gateway.spec import AccountLimits, NotAuthorised, PluginContext, RemoteAdapter, Unsupported
 from tests.unit.veo.conftest import API_KEY, job, offer
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
@@ -65,13 +66,29 @@ def test_without_an_account_it_says_what_to_set(tmp_path: Path) -> None:
     assert "REELGATE_PLUGINS__VEO__ACCOUNTS__DEFAULT__API_KEY" in missing.detail
 
 
-def test_every_account_needs_what_the_offer_needs(account: ServiceAccount) -> None:
-    accounts = {"first": Account(service_account=account), "second": Account.model_validate({"api_key": "k"})}
+async def test_an_account_has_the_offers_of_the_surfaces_that_it_has_a_credential_for(
+    account: ServiceAccount,
+) -> None:
+    key = {"api_key": "k"}
+    accounts = {
+        "cloud": Account(service_account=account),
+        "studio": Account.model_validate(key),
+        "both": Account(service_account=account, **key),  # type: ignore[arg-type]  # pydantic makes it a secret
+    }
     adapter = Veo(VeoSettings(accounts=accounts))
-    assert adapter.accounts == ("first", "second")
-    missing = adapter.unready(offer(), "standard")
-    assert missing is not None
-    assert "accounts.second." in missing.detail
+    assert adapter.accounts == ("cloud", "studio", "both")
+    either = offer(presets=(*offer().presets, *offer("gemini_api").presets))
+    served = {
+        name: [account for account in (*accounts, "gone") if adapter.serves(one, account)]
+        for name, one in (("vertex", offer()), ("gemini_api", offer("gemini_api")), ("either", either))
+    }
+    assert served == {"vertex": ["cloud", "both"], "gemini_api": ["studio", "both"], "either": ["both"]}
+    assert ready(adapter)
+    assert ready(adapter, "gemini_api")
+    with pytest.raises(Unsupported, match="nothing was created") as caught:
+        await adapter.submit(replace(job(), account="studio"))
+    assert "accounts.studio in the section veo has no credential for vertex" in caught.value.operator_detail
+    await adapter.aclose()
 
 
 def test_limits(account: ServiceAccount) -> None:
