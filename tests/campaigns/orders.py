@@ -18,6 +18,7 @@ REFERENCES: Mapping[str, Any] = {"images": [{"role": "reference", "image_url": P
 JOBS: Sequence[Mapping[str, Any]] = (
     {"model": "sora-2", "seconds": "4", "size": "1280x720"},
     {"model": "sora-2", "seconds": "4", "size": "1280x720", **FIRST},
+    {"model": "sora-2", "seconds": "4", "size": "720x1280"},
     {"model": "veo-3.1", "seconds": "4", "size": "1280x720"},
     {"model": "veo-3.1", "seconds": "8", "size": "1280x720", **REFERENCES},
     {"model": "veo-3.1-fast", "seconds": "4", "size": "720x1280", "negative_prompt": "rain", "seed": 7},
