@@ -202,6 +202,7 @@ def _claim(resources: Resources, attempt_id: str, at: datetime) -> _Claimed | No
             started_at=at,
             queued_ms=milliseconds(row.created_at, at),
             error_code=None,
+            error_message=None,
         )
         return (claim, load(connection, attempt_id), interrupted) if taken else None
 
@@ -219,7 +220,7 @@ def _send(resources: Resources, adapter: RemoteAdapter, job: Job, claim: Claim, 
     def refused(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         assert isinstance(error, Unavailable)
-        persist(resources.stopping, partial(_note_refusal, resources, claim, error.code))
+        persist(resources.stopping, partial(_note_refusal, resources, claim, error))
 
     def again(state: RetryCallState) -> None:
         if state.attempt_number > 1:
@@ -242,12 +243,11 @@ def _send(resources: Resources, adapter: RemoteAdapter, job: Job, claim: Claim, 
     return sending(once)
 
 
-def _note_refusal(resources: Resources, claim: Claim, code: str | None) -> None:
+def _note_refusal(resources: Resources, claim: Claim, error: Unavailable | None) -> None:
     """Commit that nothing was created, or, before it is sent again, that this is no longer known."""
+    told = {"error_code": error and error.code, "error_message": error and error.caller_detail}
     with resources.db.write() as connection:
-        mine = change(
-            connection, claim.attempt_id, expect=("submitting",), under=claim.fence, error_code=code
-        )
+        mine = change(connection, claim.attempt_id, expect=("submitting",), under=claim.fence, **told)
     if not mine:
         raise OutcomeUnknown("Another process of the gateway goes on with this job.")
 

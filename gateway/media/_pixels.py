@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import warnings
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -206,5 +207,6 @@ def _load_decoders() -> None:
 
 
 if __name__ == "__main__":
-    with socket.socket(fileno=0) as handed_over:
+    # an end of the gateway that nobody planned may break the connection off
+    with socket.socket(fileno=0) as handed_over, suppress(ConnectionResetError, BrokenPipeError):
         serve(handed_over)

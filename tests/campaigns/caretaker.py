@@ -21,6 +21,15 @@ IN_VAIN = 3
 FAR_OFF = timedelta(seconds=30)
 """An account that is to be tried again later than this is reset like a stopped one."""
 
+PASSING = (
+    OSError,
+    http.client.HTTPException,
+    sqlite3.Error,
+    psycopg.Error,
+    subprocess.SubprocessError,
+)
+"""What a gateway that is being killed answers with, its database included."""
+
 
 class Caretaker(threading.Thread):
     """Resets accounts and restores offers that faults have put out of use, as an operator would.
@@ -41,10 +50,7 @@ class Caretaker(threading.Thread):
         while not self._over.wait(LOOK_EVERY_S):
             try:
                 self._act()
-            except (
-                *(OSError, http.client.HTTPException),
-                *(sqlite3.Error, psycopg.Error, subprocess.SubprocessError),
-            ):
+            except PASSING:
                 continue
 
     def stop(self) -> None:
@@ -53,16 +59,21 @@ class Caretaker(threading.Thread):
         self.join()
 
     def _act(self) -> None:
-        soon = f"{datetime.now(UTC) + FAR_OFF:%Y-%m-%d %H:%M:%S}"
-        out_of_use = f"state = 'stopped' OR (state = 'open' AND retry_at > '{soon}')"
-        for row in self._deployment.read(
-            f"SELECT adapter, account FROM provider_accounts WHERE {out_of_use}"
-        ):
-            if self._post(f"/v1/accounts/{row['adapter']}/{row['account']}/reset") == 200:
-                self.acts[f"reset {row['adapter']} {row['account']}"] += 1
+        self._reset_accounts()
         for row in self._deployment.read("SELECT offer FROM retired_offers"):
             self._deployment.cli("offers", "restore", row["offer"])
             self.acts[f"restored {row['offer']}"] += 1
+        self._let_time_pass()
+
+    def _reset_accounts(self) -> None:
+        soon = f"{datetime.now(UTC) + FAR_OFF:%Y-%m-%d %H:%M:%S}"
+        useless = f"state = 'stopped' OR (state = 'open' AND retry_at > '{soon}')"
+        accounts = self._deployment.read(f"SELECT adapter, account FROM provider_accounts WHERE {useless}")
+        for row in accounts:
+            if self._post(f"/v1/accounts/{row['adapter']}/{row['account']}/reset") == 200:
+                self.acts[f"reset {row['adapter']} {row['account']}"] += 1
+
+    def _let_time_pass(self) -> None:
         unknown = f"state = 'outcome_unknown' AND tries >= {IN_VAIN} AND settled_at IS NULL"
         if self._deployment.read(f"SELECT 1 FROM attempts WHERE {unknown}"):
             self._deployment.write(

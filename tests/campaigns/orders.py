@@ -18,6 +18,7 @@ REFERENCES: Mapping[str, Any] = {"images": [{"role": "reference", "image_url": P
 JOBS: Sequence[Mapping[str, Any]] = (
     {"model": "sora-2", "seconds": "4", "size": "1280x720"},
     {"model": "sora-2", "seconds": "4", "size": "1280x720", **FIRST},
+    {"model": "sora-2", "seconds": "4", "size": "720x1280"},
     {"model": "veo-3.1", "seconds": "4", "size": "1280x720"},
     {"model": "veo-3.1", "seconds": "8", "size": "1280x720", **REFERENCES},
     {"model": "veo-3.1-fast", "seconds": "4", "size": "720x1280", "negative_prompt": "rain", "seed": 7},
@@ -66,7 +67,7 @@ ALWAYS_POSSIBLE = frozenset({"completed", "failed outcome_unknown", "failed acco
 """The killed gateway may have been about to submit; a fault of another job may have stopped the account."""
 
 REFUSED = frozenset({"failed content_blocked"})
-GAVE_UP = frozenset({"failed gave_up"})
+GAVE_UP = frozenset({"failed gave_up", "failed unavailable"})
 
 FAULTS: Sequence[Fault] = (
     Fault("drop_before_accept"),

@@ -58,7 +58,7 @@ class Size:
 
 
 QUICK = Size(jobs=60, kills=3, faults=0.3, clients=30, speed=40.0, tenants=1)
-"""A minute."""
+"""A minute on two cores that have nothing else to do."""
 
 
 def sandbox(folder: Path, seed: int, speed: float) -> Child:
@@ -111,16 +111,19 @@ def run(seed: int, size: Size, folder: Path, postgres: Postgres | None = None) -
         if deployment is not None:
             deployment.stop()
         providers.stop()
-    bill = read_sandbox_bill(folder / "providers" / "sandbox" / "sandbox.db")
     evidence = Evidence(
-        read=deployment.read, store=deployment.store, bill=bill, told=told, unlookable=UNLOOKABLE
+        read=deployment.read,
+        store=deployment.store,
+        bill=read_sandbox_bill(folder / "providers" / "sandbox" / "sandbox.db"),
+        told=told,
+        unlookable=UNLOOKABLE,
     )
     verdict = check(evidence)
     ends = _ends(deployment)
     return Result(
         seed=seed,
         verdict=verdict,
-        bill=bill,
+        bill=evidence.bill,
         kills=deployment.deaths,
         faulty=sum(sum(counted.values()) for fault, counted in ends.items() if fault),
         ends=ends,

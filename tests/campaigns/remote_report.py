@@ -61,8 +61,8 @@ def report(result: Result) -> str:
     acts = ", ".join(f"{act} {count} times" for act, count in result.resets.items())
     lines += [
         "",
-        f"the caretaker: {acts or 'did nothing'}; answers that were asked again by status: "
-        f"{dict(result.asked_again)}",
+        f"the caretaker: {acts or 'did nothing'}",
+        f"asked again, by status, 503 where there was no answer: {dict(result.asked_again)}",
     ]
     lines += [f"{one.kind}: {one.subject}: {one.text}" for one in verdict.violations[:SHOWN]]
     more = len(verdict.violations) - SHOWN

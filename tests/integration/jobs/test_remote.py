@@ -142,10 +142,13 @@ def test_a_submit_that_died_between_a_refusal_and_the_next_try_is_sent(
     attempt = world.attempt(world.accept())
     with pytest.raises(Killed):
         submit(world.runtime, attempt.id)
-    assert (len(tries), world.attempt(attempt.video_id).state) == (1, "submitting")
+    left = world.attempt(attempt.video_id)
+    assert (left.state, left.error_code, left.error_message) == ("submitting", "unavailable", "too busy")
+    assert len(tries) == 1
     monkeypatch.undo()
     submit(world.runtime, attempt.id)
-    assert world.attempt(attempt.video_id).state == "submitted"
+    sent = world.attempt(attempt.video_id)
+    assert (sent.state, sent.error_code, sent.error_message) == ("submitted", None, None)
     assert _submits(world) == 1
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +133,19 @@ def test_it_ends_with_the_decoder_and_may_be_started_again(decoder: Decoder) -> 
     with pytest.raises(ProcessLookupError):
         os.kill(parent, 0)
     assert ask(decoder, "none") == "nothing"
+
+
+def test_it_ends_in_silence_when_its_gateway_is_killed() -> None:
+    control, theirs = socket.socketpair()
+    ours, handed = socket.socketpair()
+    with theirs:
+        command = [sys.executable, "-P", _pixels.__file__]
+        process = subprocess.Popen(command, stdin=theirs.fileno(), stderr=subprocess.PIPE)
+    with control, ours, handed:
+        socket.send_fds(control, [b"+"], [handed.fileno()])
+        assert select.select([control], [], [], 20)[0]  # it has answered, and nobody reads it any more
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (0, b"")
 
 
 def test_one_that_ends_at_once_is_no_fault_of_the_picture(
