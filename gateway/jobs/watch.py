@@ -153,10 +153,10 @@ class Watcher:
             try:
                 async with asyncio.timeout(LOOK_S):
                     seen = await self._poll(self._resources.registry.remote(*account), rows)
+                return list(zip(rows, seen, strict=True))
             except Exception as error:  # noqa: BLE001  # gone, hanging or faulty: a look that failed
                 await self._failed(account, rows, error)
                 return [(row, error) for row in rows]
-        return list(zip(rows, seen, strict=True))
 
     async def _failed(self, account: Account, rows: Sequence[Row], error: Exception) -> None:
         if isinstance(error, TimeoutError):  # cut short, so that nobody has counted the call
