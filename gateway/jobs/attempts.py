@@ -16,6 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -219,10 +220,22 @@ def change(
 
     One whose books are closed is never changed again.
     """
-    condition = (attempts.c.id == attempt_id) & attempts.c.state.in_(expect) & attempts.c.settled_at.is_(None)
-    if under is not None:
-        condition &= attempts.c.fence == under
-    return connection.execute(attempts.update().where(condition).values(**values)).rowcount == 1
+    changing = _changing(tuple(expect), under is not None, tuple(values))
+    new = {f"new_{name}": value for name, value in values.items()}
+    return connection.execute(changing, {"attempt_id": attempt_id, "under": under, **new}).rowcount == 1
+
+
+@cache
+def _changing(expect: tuple[str, ...], fenced: bool, names: tuple[str, ...]) -> sa.Update:
+    condition = (
+        (attempts.c.id == sa.bindparam("attempt_id"))
+        & attempts.c.state.in_(expect)
+        & attempts.c.settled_at.is_(None)
+    )
+    if fenced:
+        condition &= attempts.c.fence == sa.bindparam("under")
+    new = {name: sa.bindparam(f"new_{name}", type_=attempts.c[name].type) for name in names}
+    return attempts.update().where(condition).values(new)
 
 
 def finish(

@@ -33,7 +33,8 @@ Row = sa.Row[Any]
 _COLUMNS = (
     *(attempts.c.id, attempts.c.video_id, attempts.c.state, attempts.c.adapter, attempts.c.account),
     *(attempts.c.ticket, attempts.c.snapshot, attempts.c.fence, attempts.c.tries, attempts.c.next_poll_at),
-    *(attempts.c.submitted_at, attempts.c.running_at, attempts.c.cancel_sent_at),
+    *(attempts.c.submitted_at, attempts.c.running_at, attempts.c.last_poll_at, attempts.c.cancel_sent_at),
+    attempts.c.notes,
     *(videos.c.deadline_at, videos.c.stop_requested_at),
 )
 _IDS = attempts.c.id.in_(sa.bindparam("ids", expanding=True))

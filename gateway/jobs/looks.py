@@ -46,38 +46,25 @@ _BEGUN = (
     .where(_THIS)
     .values(running_at=sa.bindparam("at"), provider_queue_ms=sa.bindparam("waited_ms"))
 )
-_SOME: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-_LIVE = sa.select(attempts.c.id).where(attempts.c.id.in_(_SOME), _IS_LIVE).with_for_update(skip_locked=True)
-_VIDEOS_LOCKED = sa.select(videos.c.id).where(videos.c.id.in_(_SOME)).order_by(videos.c.id).with_for_update()
+_LOCK = (
+    sa.select(videos.c.id)
+    .where(videos.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(videos.c.id)  # the one order in which all take these locks
+    .with_for_update()
+)
 
 
 def observe(resources: Resources, attempt_id: str, snapshot: Snapshot) -> None:
     """Record a snapshot; a terminal one ends the attempt's work and enqueues its settling."""
     with resources.db.write() as connection:
-        row = load(connection, attempt_id, lock=True)
-        if row.state not in REMOTE_LIVE:
-            return
-        at = now()
-        if not isinstance(snapshot, Queued | Running):
-            _ended(connection, resources, row, snapshot, at)
-        elif hopeless(row):
-            give_up(connection, row)
-        else:
-            _still_going(connection, [(row, snapshot)], at)
+        _observe(connection, resources, [(load(connection, attempt_id, lock=True), snapshot)])
 
 
-def observe_going(resources: Resources, looks: Sequence[Going]) -> None:
-    """Record jobs that are not over in one transaction; an attempt that another process is changing just now
-    is left to that.
-
-    It waits for no lock while it holds one of an attempt, and for those of videos in the one order.
-    """
-    moved = sorted({row.video_id for row, snapshot in looks if _percent(row, snapshot) is not None})
+def observe_all(resources: Resources, looks: Sequence[tuple[sa.Row[Any], Snapshot]]) -> None:
+    """The same for many in one transaction: all of it is recorded, or nothing."""
     with resources.db.write() as connection:
-        if moved:
-            connection.execute(_VIDEOS_LOCKED, {"ids": moved})
-        live = set(connection.execute(_LIVE, {"ids": [row.id for row, _ in looks]}).scalars())
-        _still_going(connection, [look for look in looks if look[0].id in live], now())
+        connection.execute(_LOCK, {"ids": [row.video_id for row, _ in looks]})
+        _observe(connection, resources, looks)
 
 
 def hopeless(row: sa.Row[Any]) -> bool:
@@ -87,40 +74,49 @@ def hopeless(row: sa.Row[Any]) -> bool:
     return bool(row.state == "outcome_unknown" or now() > row.deadline_at + OVERTIME)
 
 
+def _observe(
+    connection: sa.Connection, resources: Resources, looks: Sequence[tuple[sa.Row[Any], Snapshot]]
+) -> None:
+    at = now()
+    going: list[Going] = []
+    for row, snapshot in looks:
+        if row.state not in REMOTE_LIVE:
+            continue
+        if not isinstance(snapshot, Queued | Running):
+            _ended(connection, resources, row, snapshot, at)
+        elif hopeless(row):
+            _give_up(connection, row.id)
+        else:
+            going.append((row, snapshot))
+    _still_going(connection, going, at)
+
+
+def _give_up(connection: sa.Connection, attempt_id: str) -> None:
+    row = load(connection, attempt_id)  # anew, under the lock of its video
+    if row.state in REMOTE_LIVE:
+        give_up(connection, row)
+
+
 def _still_going(connection: sa.Connection, looks: Sequence[Going], at: datetime) -> None:
-    looked = [
-        {"attempt_id": row.id, "at": at, "later": at + _interval(row, snapshot, at)}
-        for row, snapshot in looks
-    ]
-    changed = [
-        {"attempt_id": row.id, "seen": _shown(snapshot), "is_now": snapshot.state}
-        for row, snapshot in looks
-        if _shown(snapshot) != row.snapshot
-    ]
-    begun = [
-        {"attempt_id": row.id, "at": at, "waited_ms": milliseconds(row.submitted_at, at)}
-        for row, snapshot in looks
-        if isinstance(snapshot, Running) and row.running_at is None
-    ]
+    looked, changed, begun = [], [], []
+    for row, snapshot in looks:
+        this, seen = {"attempt_id": row.id, "at": at}, _shown(snapshot)
+        looked.append(this | {"later": at + _interval(row, snapshot, at)})
+        if seen == row.snapshot:
+            continue
+        changed.append(this | {"seen": seen, "is_now": snapshot.state})
+        if isinstance(snapshot, Running) and row.running_at is None:
+            begun.append(this | {"waited_ms": milliseconds(row.submitted_at, at)})
+        if isinstance(snapshot, Running) and snapshot.progress is not None:
+            progressed(connection, row.video_id, snapshot.progress, "running")
     for statement, rows in ((_LOOKED, looked), (_CHANGED, changed), (_BEGUN, begun)):
         if rows:
             connection.execute(statement, rows)
-    for row, snapshot in looks:
-        percent = _percent(row, snapshot)
-        if percent is not None:
-            progressed(connection, row.video_id, percent, "running")
 
 
 def _shown(snapshot: Queued | Running) -> dict[str, Any]:
     """What is stored of it."""
     return snapshot.model_dump(mode="json", exclude={"poll_after_ms"})
-
-
-def _percent(row: sa.Row[Any], snapshot: Queued | Running) -> int | None:
-    """The progress that is new with this look."""
-    if not isinstance(snapshot, Running) or _shown(snapshot) == row.snapshot:
-        return None
-    return snapshot.progress
 
 
 def _interval(row: sa.Row[Any], snapshot: Queued | Running, at: datetime) -> timedelta:

@@ -24,7 +24,7 @@ from gateway.jobs.adoption import adopt_found
 from gateway.jobs.attempts import REMOTE_LIVE, SETTLE_GRACE, change, enqueue_settle, load
 from gateway.jobs.due import LEASE, OVER, Row, claim_due, extend
 from gateway.jobs.failure import give_up
-from gateway.jobs.looks import hopeless, later, observe, observe_going
+from gateway.jobs.looks import hopeless, later, observe, observe_all
 from gateway.jobs.overdue import end_overdue
 from gateway.jobs.parking import release_parked
 from gateway.jobs.resources import Resources
@@ -34,10 +34,8 @@ from gateway.spec import (
     OutcomeUnknown,
     PollsMany,
     ProviderError,
-    Queued,
     RateLimited,
     RemoteAdapter,
-    Running,
     Snapshot,
     Ticket,
     UnexpectedReply,
@@ -159,10 +157,10 @@ class Watcher:
             try:
                 async with asyncio.timeout(LOOK_S):
                     seen = await self._poll(self._resources.registry.remote(*account), rows)
+                return list(zip(rows, seen, strict=True))
             except Exception as error:  # noqa: BLE001  # gone, hanging or faulty: a look that failed
                 await self._failed(account, rows, error)
                 return [(row, error) for row in rows]
-        return list(zip(rows, seen, strict=True))
 
     async def _failed(self, account: Account, rows: Sequence[Row], error: Exception) -> None:
         if isinstance(error, TimeoutError):  # cut short, so that nobody has counted the call
@@ -170,24 +168,17 @@ class Watcher:
         _log(f"looking at {_named(rows)} failed", error)
 
     async def _record(self, looks: Sequence[Look]) -> None:
-        """Record each end and each failure by itself, and together what goes on."""
-        going: list[tuple[Row, Queued | Running]] = []
-        for row, seen in looks:
-            if isinstance(seen, Exception):
-                await self._write([row], self._put_off, row, seen)
-            elif isinstance(seen, Queued | Running) and not hopeless(row):
-                going.append((row, seen))
-            else:
-                await self._record_one(row, seen)
-        rows = [row for row, _ in going]
-        if going and not await self._write(rows, observe_going, self._resources, going):
-            for row, seen in going:
-                await self._record_one(row, seen)
-
-    async def _record_one(self, row: Row, seen: Snapshot) -> None:
-        if not await self._write([row], observe, self._resources, row.id, seen):
-            unfit = UnexpectedReply("what it said cannot be recorded")
-            await self._write([row], self._put_off, row, unfit)
+        """Record together what was seen; what cannot be recorded must not keep the rest from it."""
+        seen = [(row, snapshot) for row, snapshot in looks if not isinstance(snapshot, Exception)]
+        rows = [row for row, _ in seen]
+        if seen and not await self._write(rows, observe_all, self._resources, seen):
+            for row, snapshot in seen:
+                if not await self._write([row], observe, self._resources, row.id, snapshot):
+                    unfit = UnexpectedReply("what it said cannot be recorded")
+                    await self._write([row], self._put_off, row, unfit)
+        for row, error in looks:
+            if isinstance(error, Exception):
+                await self._write([row], self._put_off, row, error)
 
     async def _write(self, rows: Sequence[Row], write: Callable[..., None], *arguments: Any) -> bool:
         """Record what a turn brought; what cannot be is these rows' trouble, and their lease brings them

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import httpx
 
 from gateway.kit._reply import excerpt, retry_after
+from gateway.kit.http._pools import Pools
 from gateway.spec import (
     BadRequest,
     ContentBlocked,
@@ -73,8 +74,7 @@ def client(
         base_url=base_url,
         headers=dict(headers or {}),
         timeout=httpx.Timeout(read_s, connect=connect_s, pool=connect_s),
-        limits=httpx.Limits(max_connections=connections),
-        verify=tls(),
+        transport=Pools(connections, tls()),
         trust_env=False,
         follow_redirects=False,
     )

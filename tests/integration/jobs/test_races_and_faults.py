@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.jobs import attempts as attempts_module
+from gateway.jobs import looks as looks_module
 from gateway.jobs import render as render_module
 from gateway.jobs import render_control
 from gateway.jobs import settle as settle_module
@@ -427,22 +428,23 @@ def test_one_row_that_cannot_be_recorded_does_not_hold_up_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = _submitted(world)[1], _submitted(world)[1]
-    original = watch_module.observe
+    original = looks_module._ended
 
-    def picky(resources: Any, attempt_id: str, snapshot: Any) -> None:
-        if attempt_id == first.id:
+    def picky(connection: Any, resources: Any, row: Any, *rest: Any) -> None:
+        if row.id == first.id:
             raise ValueError("cannot be stored")
-        original(resources, attempt_id, snapshot)
+        original(connection, resources, row, *rest)
 
     async def many(tickets: list[Ticket]) -> Any:
         return [Succeeded() for _ in tickets]
 
-    monkeypatch.setattr(watch_module, "observe", picky)
+    monkeypatch.setattr(looks_module, "_ended", picky)
     monkeypatch.setattr(world.runtime.registry.adapters["echo_remote"], "poll_many", many, raising=False)
     for attempt in (first, second):
         world.update(attempt.id, next_poll_at=now() - timedelta(seconds=1))
     _watch_once(world)
     assert world.attempt(second.video_id).state == "fetching"
+    assert world.attempt(first.video_id).tries == 1, "it is looked at again later"
 
 
 @pytest.mark.parametrize("error", [sa.exc.OperationalError("UPDATE", {}, Exception("full")), KeyError("bug")])
