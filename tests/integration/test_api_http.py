@@ -325,6 +325,7 @@ def test_the_catalogue_says_what_is_ready_and_at_what_price(client: httpx.Client
         "name": "standard",
         "fast": True,
         "finished_by": None,
+        "resolutions": [],
         "times": [],
         "ready": True,
         "unready": None,

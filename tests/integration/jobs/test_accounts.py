@@ -484,3 +484,35 @@ def test_the_table_holds_one_row_an_account(world: World) -> None:
     with world.runtime.db.read() as connection:
         rows = connection.execute(sa.select(sa.func.count()).select_from(provider_accounts)).scalar_one()
     assert rows == 1
+
+
+def test_what_waits_for_an_account_that_is_gone_from_the_settings_moves_on(world: World, hand: Hand) -> None:
+    video_id = world.accept(**ONLY_HAND)
+    world.update(world.attempt(video_id).id, waiting=True)
+    hand.accounts = ("second",)
+    release_waiting(world.runtime)
+    first = world.attempt(video_id)
+    assert (first.state, first.waiting, first.error_code) == ("failed", False, "account_open")
+    settle(world.runtime, first.id)
+    assert world.submitted(video_id, 2).account == "second"
+    assert world.problems() == []
+
+
+def test_the_answer_to_a_submit_counts_though_another_has_claimed_the_attempt(
+    world: World, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that takes it for interrupted does not know what became of it."""
+    video_id = world.accept(**ONLY_HAND)
+    send = hand.submit
+
+    async def claimed_meanwhile(job: Any) -> Any:
+        ticket = await send(job)
+        row = world.attempt(video_id)
+        world.update(row.id, fence=row.fence + 1, state="outcome_unknown")
+        return ticket
+
+    monkeypatch.setattr(hand, "submit", claimed_meanwhile)
+    found = world.submitted(video_id)
+    assert (found.state, found.error_code) == ("submitted", None)
+    assert found.ticket["id"] == found.upstream_id
+    assert len(hand.sent) == 1

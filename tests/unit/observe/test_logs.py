@@ -27,6 +27,7 @@ SECRETS = [
     f"authorization: Basic {CANARY}==",
     f"authorization={CANARY}",
     f"the key rg_live_{CANARY} is unknown",
+    f"the key rg_test_{CANARY} is unknown",
     f"postgresql+psycopg://gateway:{CANARY}@db:5432/reelgate",
     f"postgresql://gateway:p@ss/{CANARY}:@db/reelgate",
     f"redis://:{CANARY}@cache",

@@ -30,6 +30,7 @@ from gateway.spec import (
     Screen,
     hookimpl,
 )
+from tests._hand import Hand
 
 Load = Callable[..., Registry]
 
@@ -261,3 +262,25 @@ def test_a_stand_in_is_asked_with_that_account_of_the_sandboxs_that_has_the_offe
     regions = {offer.region: registry.own_account(offer, SANDBOX) for offer in offers}
     assert (regions["singapore"], regions["beijing"]) == ("default", "beijing")
     assert registry.own_account(offers[0], "theirs") == "theirs"
+
+
+def test_no_account_may_have_the_name_that_means_test_mode(load: Load) -> None:
+    hand = Hand()
+    hand.accounts = ("default", "sandbox")
+    found = load(Entry("hand", plugin(register_adapters=lambda context: [hand])))
+    assert "sandbox" in _problems(found)["hand"]
+    assert not found.adapters
+
+
+def test_a_plugin_whose_stand_in_is_broken_serves_all_the_same(load: Load) -> None:
+    class Broken:
+        name = "a"
+
+        def settings(self, url: str) -> Mapping[str, Any]:
+            raise OSError("no disc in drive A")
+
+    sound = plugin(register_adapters=lambda context: [adapter("a")], register_sandbox=lambda: [Broken()])
+    found = load(Entry("one", sound), sandbox_url="http://127.0.0.1:9")
+    assert list(found.adapters) == ["a"]
+    assert not found.stand_ins
+    assert "stand-in" in _problems(found)["one"]

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.routing import AccountFacts, AdapterFacts, GoneFacts, plan
 from gateway.routing.accounts import choose_account
+from gateway.spec import Continues
 
 NOON = datetime(2026, 9, 1, 12, 0, 30, tzinfo=UTC)
 FAILING = AccountFacts(
@@ -40,6 +41,15 @@ def test_of_those_that_take_jobs_one_with_room_then_the_fewest_jobs_then_the_pre
 ) -> None:
     found = choose_account(accounts, "kling/one")
     assert (found and found.name) == chosen
+
+
+def test_what_goes_on_from_a_preview_stays_with_the_account_that_made_it() -> None:
+    accounts = [AccountFacts(name="a", held=3), AccountFacts(name="b")]
+    done: dict[str, Any] = {"video_id": "v", "attempt_id": "a", "offer": "o", "done_preset": "draft"}
+    done |= {"checkpoint": "c", "sha256": "s"}
+    for account, chosen in (("a", "a"), ("gone", None), (None, "b")):
+        found = choose_account(accounts, "o", continues=Continues(account=account, **done))
+        assert (found and found.name) == chosen
 
 
 def test_one_that_is_spoilt_is_not_taken_again() -> None:
