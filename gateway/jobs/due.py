@@ -30,7 +30,7 @@ OVER = ("fetching", "failed", "cancelled")
 Row = sa.Row[Any]
 """A claimed attempt: what a look needs of it and of its video."""
 
-_COLUMNS = (
+_COLUMNS: Sequence[sa.Column[Any]] = (
     *(attempts.c.id, attempts.c.video_id, attempts.c.state, attempts.c.adapter, attempts.c.account),
     *(attempts.c.ticket, attempts.c.snapshot, attempts.c.fence, attempts.c.tries, attempts.c.next_poll_at),
     *(attempts.c.submitted_at, attempts.c.running_at, attempts.c.last_poll_at, attempts.c.cancel_sent_at),

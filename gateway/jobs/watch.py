@@ -51,7 +51,7 @@ TOGETHER = 50
 MOMENT_S = 0.25
 """What came in is recorded after so long, though other answers are still out."""
 
-PER_ACCOUNT = 16
+PER_ACCOUNT = 32
 """Calls to a provider account at once."""
 
 LOOK_S = 120.0
