@@ -32,6 +32,12 @@ SANDBOX = "sandbox"
 
 log = logging.getLogger(__name__)
 
+
+def retired_as(offer: str, *, sandboxed: bool) -> str:
+    """The name under which an offer is on record as gone: in test mode one of its own."""
+    return f"{offer}@{SANDBOX}" if sandboxed else offer
+
+
 KINDS: Mapping[str, tuple[type, ...]] = {
     "register_adapters": (RemoteAdapter, LocalAdapter),
     "register_cards": (Cards,),

@@ -14,6 +14,7 @@ from gateway.api.auth import Authenticated, runtime_of
 from gateway.db import now
 from gateway.db.retired import Retired, read_retired
 from gateway.jobs.runtime import Runtime
+from gateway.registry import retired_as
 from gateway.routing import AccountFacts
 from gateway.routing.accounts import choose_account, serving, why_none
 from gateway.routing.gather import account_facts, serving_adapters
@@ -57,6 +58,7 @@ class Standing:
     adapters: Mapping[str, Adapter]
     gone: Mapping[str, Retired]
     accounts: Mapping[str, Sequence[AccountFacts]]
+    sandboxed: bool
 
 
 def read_standing(runtime: Runtime, *, livemode: bool = True) -> Standing:
@@ -69,7 +71,9 @@ def read_standing(runtime: Runtime, *, livemode: bool = True) -> Standing:
             if isinstance(adapter, RemoteAdapter)
         }
         adapters = {name: adapter for name, (adapter, _) in serving.items()}
-        return Standing(gone=read_retired(connection), accounts=accounts, adapters=adapters)
+        sandboxed = not livemode or runtime.settings.sandbox_only
+        gone = read_retired(connection)
+        return Standing(gone=gone, accounts=accounts, adapters=adapters, sandboxed=sandboxed)
 
 
 def _usable(runtime: Runtime, card: ModelCard, today: date, standing: Standing) -> bool:
@@ -114,7 +118,7 @@ def _obstacle(
     for life in (card.lifecycle, offer.lifecycle):
         if life.retired(today):
             return {"code": "retired", "detail": f"retired on {life.retired_on}"}
-    gone = standing.gone.get(offer.id)
+    gone = standing.gone.get(retired_as(offer.id, sandboxed=standing.sandboxed))
     if gone is not None:
         detail = f"its provider said on {gone.since:%Y-%m-%d} that the model is gone: {gone.said}"
         return {"code": "retired", "detail": detail}

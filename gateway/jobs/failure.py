@@ -17,7 +17,7 @@ from gateway.jobs.events import add_event
 from gateway.jobs.resources import Resources
 from gateway.jobs.work import Gone, Way, resolve
 from gateway.ledger.entries import provider_actual, provider_void, release
-from gateway.registry import SANDBOX
+from gateway.registry import SANDBOX, retired_as
 from gateway.routing.accounts import choose_account
 from gateway.routing.gather import account_facts
 from gateway.spec import (
@@ -163,6 +163,11 @@ def next_way(
     return None
 
 
+def _is_gone(connection: sa.Connection, resources: Resources, candidate: Candidate) -> bool:
+    name = retired_as(candidate.offer, sandboxed=candidate.account == SANDBOX)
+    return name in resources.timings.retired(connection)
+
+
 def _to_be_had(
     connection: sa.Connection,
     resources: Resources,
@@ -177,7 +182,7 @@ def _to_be_had(
         names = (SANDBOX,) if candidate.account == SANDBOX else adapter.accounts
         accounts = account_facts(connection, resources.registry, adapter, names, resources.timings)
         account = choose_account(accounts, candidate.offer, but=spoilt, continues=continues)
-        if account is None or candidate.offer in resources.timings.retired(connection):
+        if account is None or _is_gone(connection, resources, candidate):
             return None
         return candidate.model_copy(update={"account": account.name})
     return None if spoilt else candidate

@@ -41,7 +41,7 @@ from gateway.jobs.work import Gone, build_job
 from gateway.media import StoreError
 from gateway.observe.steps import step
 from gateway.observe.traces import span
-from gateway.registry import SANDBOX
+from gateway.registry import SANDBOX, retired_as
 from gateway.spec import (
     Failed,
     Job,
@@ -338,8 +338,9 @@ def _refused(
 def _passed_over_from_now_on(
     connection: sa.Connection, resources: Resources, row: sa.Row[Any], error: ModelGone
 ) -> None:
-    if row.account != SANDBOX and retire(connection, row.offer, error.caller_detail):
-        log.warning("offer %s is retired, as its provider answered: %s", row.offer, error.operator_detail)
+    name = retired_as(row.offer, sandboxed=row.account == SANDBOX)
+    if retire(connection, name, error.caller_detail):
+        log.warning("offer %s is retired, as its provider answered: %s", name, error.operator_detail)
     resources.timings.forget_accounts()
 
 

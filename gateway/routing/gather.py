@@ -17,7 +17,7 @@ from gateway.db.accounts import AccountState, Key, jobs_held, read_accounts
 from gateway.db.leases import slots_alive
 from gateway.db.retired import Retired, read_retired
 from gateway.db.tables import attempts
-from gateway.registry import SANDBOX, Registry
+from gateway.registry import SANDBOX, Registry, retired_as
 from gateway.routing.facts import AccountFacts, AdapterFacts, Facts, GoneFacts, PoolFacts, Timing
 from gateway.settings import Settings
 from gateway.spec import AccountLimits, Adapter, LocalAdapter, Offer, RemoteAdapter, Unready
@@ -169,6 +169,7 @@ def gather(
     """Collect the facts for one request of a tenant, made with a key for live or for test mode."""
     cards = registry.catalog.cards
     serving = serving_adapters(settings, registry, livemode=livemode)
+    sandboxed = not livemode or settings.sandbox_only
     return Facts(
         today=today,
         cards=cards,
@@ -184,13 +185,20 @@ def gather(
         pools=_pools(timings.jobs(connection), timings.slots(connection), settings),
         unready=timings.unready(registry, serving, livemode=livemode),
         timings=timings.timings(connection),
-        gone={
-            offer: GoneFacts(since=one.since, said=one.said)
-            for offer, one in timings.retired(connection).items()
-        },
+        gone=_gone(timings.retired(connection), registry, sandboxed=sandboxed),
         budget_left_micro_usd=budget_left_micro_usd,
-        sandboxed=not livemode or settings.sandbox_only,
+        sandboxed=sandboxed,
     )
+
+
+def _gone(retired: Mapping[str, Retired], registry: Registry, *, sandboxed: bool) -> Mapping[str, GoneFacts]:
+    """What is gone in this mode, by the offers' own ids."""
+    named = {
+        offer.id: retired.get(retired_as(offer.id, sandboxed=sandboxed))
+        for card in registry.catalog.cards
+        for offer in card.offers
+    }
+    return {offer: GoneFacts(since=one.since, said=one.said) for offer, one in named.items() if one}
 
 
 def serving_adapters(settings: Settings, registry: Registry, *, livemode: bool) -> Serving:

@@ -18,6 +18,7 @@ import pytest
 from gateway.catalog.prices import to_micro_usd
 from gateway.db.retired import read_retired, restore, retire
 from gateway.jobs import accounts
+from gateway.registry import retired_as
 from gateway.sandbox.faults import KINDS, RETRY_AFTER, Fault
 from gateway.sandbox.records import BillLine
 
@@ -70,7 +71,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
         with stage.runtime.db.write() as connection:
             for surface in SURFACES:
                 if surface.aside is not None:
-                    retire(connection, surface.aside, "left out of the matrix")
+                    retire(connection, retired_as(surface.aside, sandboxed=True), "left out")
         yield Matrix(stage)
 
 
@@ -130,7 +131,7 @@ def test_a_model_that_is_gone_ends_its_offers_until_a_person_restores_them(
 ) -> None:
     stage = matrix.stage
     for surface, _ in _alone(matrix, surfaces, "model_gone"):
-        offers = {offer for offer, _ in surface.ways}
+        offers = {retired_as(offer, sandboxed=True) for offer, _ in surface.ways}
         gone = End(
             status="failed",
             code="model_gone",

@@ -12,8 +12,8 @@ import pytest_asyncio
 from PIL import Image
 
 from adapters.openai_videos import register_adapters
-from gateway.kit.http import download
 from gateway.kit.testing import decode, make_job
+from gateway.media import fetch_result
 from gateway.spec import (
     Failed,
     Job,
@@ -69,13 +69,11 @@ async def test_a_clip_is_ordered_seen_and_fetched(
     done = await adapter.poll(ticket)
     assert isinstance(done, Succeeded)
     assert (done.url, done.usage.seconds) == (f"{server.url}/v1/videos/{ticket.id}/content", 1)
-    await download(
+    await fetch_result(
         done.url or "",
         tmp_path / "clip.mp4",
         headers=adapter.download_headers(ticket),
-        max_bytes=1 << 20,
         allowed_origins=[server.url],
-        deadline_s=30,
     )
     seen = decode(tmp_path / "clip.mp4")
     assert (seen.width, seen.height, seen.frames, seen.fps) == (64, 36, 8, 8)

@@ -142,6 +142,7 @@ def test_it_is_the_same_request_but_for_mode_and_preset(make: Callable[..., Worl
         "video_id": preview,
         "attempt_id": state.attempt_id,
         "offer": "stepper/echo",
+        "account": "local",
         "done_preset": "prefix",
         "checkpoint": state.key,
         "sha256": state.sha256,

@@ -245,7 +245,7 @@ def test_an_offer_whose_model_is_gone_is_passed_over_until_a_person_restores_it(
     assert world.submitted(waiting).error_code == "model_gone", "it was planned before"
 
 
-def test_what_a_stand_in_says_in_test_mode_retires_nothing(world: World, hand: Hand) -> None:
+def test_what_a_stand_in_says_in_test_mode_retires_nothing_that_is_live(world: World, hand: Hand) -> None:
     video_id = world.accept(**ASKED)
     world.update(world.attempt(video_id).id, account=SANDBOX)
     registry = world.runtime.registry
@@ -254,7 +254,9 @@ def test_what_a_stand_in_says_in_test_mode_retires_nothing(world: World, hand: H
     world.runtime.registry = replace(registry, stand_ins={"hand": stand_in})
     assert world.submitted(video_id).error_code == "model_gone"
     with world.runtime.db.read() as connection:
-        assert read_retired(connection) == {}
+        assert list(read_retired(connection)) == ["hand/echo-remote@sandbox"]
+    live = dry_run(world.runtime, world.caller, VideoRequest.model_validate({"prompt": "x", **ASKED}))
+    assert "hand/echo-remote" in {candidate.offer for candidate in live.candidates}
 
 
 def test_a_plan_from_before_does_not_lead_to_an_offer_that_is_gone_since(world: World, hand: Hand) -> None:
