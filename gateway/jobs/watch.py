@@ -22,7 +22,7 @@ from gateway.db import now
 from gateway.jobs.admit import release_waiting
 from gateway.jobs.adoption import adopt_found
 from gateway.jobs.attempts import REMOTE_LIVE, SETTLE_GRACE, change, enqueue_settle, load
-from gateway.jobs.due import LEASE, OVER, Row, claim_due, extend
+from gateway.jobs.due import BATCH, LEASE, OVER, Row, claim_due, extend
 from gateway.jobs.failure import give_up
 from gateway.jobs.looks import hopeless, later, observe, observe_all
 from gateway.jobs.overdue import end_overdue
@@ -82,14 +82,15 @@ class Watcher:
         """Watch until cancelled."""
         try:
             while True:
-                await self._tick()
-                await asyncio.sleep(TICK_S)
+                more = await self._tick()
+                await asyncio.sleep(0 if more else TICK_S)
         finally:
             for look in self._looks:
                 look.cancel()
             await asyncio.gather(*self._looks, return_exceptions=True)
 
-    async def _tick(self) -> None:
+    async def _tick(self) -> bool:
+        """One round; True if more may be due than can be claimed at once."""
         try:
             await self._renew()
             for tidy in (end_overdue, release_parked, release_waiting):
@@ -98,12 +99,13 @@ class Watcher:
         except Exception as error:  # noqa: BLE001  # nothing may end the watch
             _log("the watcher cannot read or claim what is due, and tries again", error)
             await asyncio.sleep(PAUSE_S)
-            return
+            return False
         by_account: dict[Account, list[Row]] = defaultdict(list)
         for row in rows:
             by_account[row.adapter, row.account].append(row)
         for account, due in by_account.items():
             self._see_to(account, due)
+        return len(rows) >= BATCH / 2
 
     def _claim_due(self) -> Sequence[Row]:
         """Claim what is due, but for what is being looked at: if that was woken, it is due once more then."""
