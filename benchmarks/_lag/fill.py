@@ -15,10 +15,10 @@ from gateway.db import new_id, now
 from gateway.db.keys import Caller, create_key, create_tenant, verify_key
 from gateway.db.tables import attempts, videos
 from gateway.jobs.accept import accept
+from gateway.jobs.adoption import FIRST_POLL
 from gateway.jobs.attempts import load, upstream_key
 from gateway.jobs.callbacks import attempt_url
 from gateway.jobs.runtime import Runtime
-from gateway.jobs.submit import FIRST_POLL
 from gateway.jobs.work import build_job
 from gateway.settings import Settings
 from gateway.spec import Job, RemoteAdapter, Ticket, VideoRequest
