@@ -110,16 +110,18 @@ class TestWhoCalls:
             {"iss": "somebody@else.iam.gserviceaccount.com"},
             {"aud": "https://oauth2.googleapis.com/token"},
             {"scope": "https://www.googleapis.com/auth/drive"},
-            {"exp": int(time.time()) + 7200},
-            {"iat": int(time.time()) - 7200, "exp": int(time.time()) - 3700},
-            {"iat": int(time.time()) + 600, "exp": int(time.time()) + 3600},
+            {"exp": 7200},  # in seconds from the moment of the call
+            {"iat": -7200, "exp": -3700},
+            {"iat": 600, "exp": 3600},
             {"iat": None},
         ],
     )
     def test_a_wrong_claim_brings_no_token(
         self, http: httpx.Client, account: dict[str, Any], claims: dict[str, Any]
     ) -> None:
-        reply = http.post("/token", data=asked_for(account, **claims))
+        now = int(time.time())
+        dated = {name: now + value if isinstance(value, int) else value for name, value in claims.items()}
+        reply = http.post("/token", data=asked_for(account, **dated))
         assert (reply.status_code, reply.json()["error"]) == (400, "invalid_grant")
 
     def test_nor_do_a_strangers_key_another_grant_and_another_form(
