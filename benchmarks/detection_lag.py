@@ -74,7 +74,9 @@ class Result:
     load: tuple[float, float]
 
 
-def measure(jobs: int, webhooks: bool, folder: Path, database_url: str | None) -> Result:
+def measure(
+    jobs: int, models: Sequence[str], webhooks: bool, folder: Path, database_url: str | None
+) -> Result:
     """Fill, watch, and read both records."""
     lasts_s, load = max(SHORTEST_S, jobs * SECONDS_PER_JOB), os.getloadavg()[0]
     data = folder / "data"
@@ -89,7 +91,7 @@ def measure(jobs: int, webhooks: bool, folder: Path, database_url: str | None) -
         overrides = {name.removeprefix("REELGATE_").lower(): value for name, value in env.items()}
         settings = load_settings(data, **overrides)
         since = time.time()
-        fill(settings, CALLING_BACK if webhooks else MODELS, jobs)
+        fill(settings, models, jobs)
         filled = time.time()
         db = Database(settings.database_url)
         with _watching(folder, data, env) as (pid, figures):
@@ -212,7 +214,8 @@ def run(args: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
         url = args.database_url
         if args.postgres:
             url = stack.enter_context(postgres(own / "postgres", None))
-        results.append(measure(jobs, args.webhooks, own, url))
+        models = args.models or (CALLING_BACK if args.webhooks else MODELS)
+        results.append(measure(jobs, models, args.webhooks, own, url))
     database = "SQLite" if url is None else "Postgres"
     print(f"{described(about)}\nOn {database}:\n\n{lag_table(results)}\n\n{process_table(results)}")
     if args.json is not None:
@@ -225,6 +228,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 10_000], help="how many at once")
+    parser.add_argument("--models", nargs="+", help=f"by default {', '.join(MODELS)}")
     parser.add_argument("--webhooks", action="store_true", help="providers call back")
     parser.add_argument("--postgres", action="store_true", help="on a Postgres of our own, not SQLite")
     parser.add_argument("--database-url", help="on this Postgres (postgresql+psycopg://…), which is empty")
