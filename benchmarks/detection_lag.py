@@ -96,7 +96,7 @@ def measure(
         db = Database(settings.database_url)
         with _watching(folder, data, env) as (pid, figures):
             began, spent = time.time(), _cpu_s(pid)
-            _until_ended(db, jobs, began + lasts_s * 1.3 + LAST_WAIT_S)
+            _until_ended(db, began + lasts_s * 1.3 + LAST_WAIT_S)
             share = (_cpu_s(pid) - spent) / (time.time() - began)
             peak = memory_mb(pid, "VmHWM")
         counted = json.loads(figures.read_text())
@@ -134,7 +134,8 @@ def _watching(folder: Path, data: Path, env: Mapping[str, str]) -> Iterator[tupl
         yield process.pid, figures
 
 
-def _until_ended(db: Database, jobs: int, until: float) -> None:
+def _until_ended(db: Database, until: float) -> None:
+    """Wait for the ends of all jobs, and take those off the watcher's list that wait to be settled."""
     over = ("fetching", "failed", "cancelled")
     left = sa.select(sa.func.count()).where(attempts.c.state.in_(("submitted", "queued", "running")))
     taken = attempts.update().where(attempts.c.state.in_(over), attempts.c.next_poll_at.is_not(None))

@@ -101,7 +101,7 @@ class Watcher:
             by_account[row.adapter, row.account].append(row)
         for account, due in by_account.items():
             self._see_to(account, due)
-        return len(rows) >= BATCH / 2
+        return len(rows) >= BATCH / 2  # some of a full batch may be at work here already, or another's
 
     def _claim_due(self) -> Sequence[Row]:
         """Claim what is due, but for what is being looked at: if that was woken, it is due once more then."""

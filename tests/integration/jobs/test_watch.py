@@ -218,6 +218,21 @@ def test_no_lease_is_prolonged_that_was_given_up_or_woken(world: World, jobs: li
     assert found == [soon, later, until, until, until]
 
 
+def test_a_round_says_whether_more_may_be_due(
+    world: World, jobs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "BATCH", len(jobs))
+    _says(monkeypatch, world, lambda _: Queued(poll_after_ms=10_000))
+
+    async def rounds() -> list[bool]:
+        watcher = Watcher(world.runtime)
+        more = [await watcher._tick(), await watcher._tick()]
+        await asyncio.gather(*watcher._looks)
+        return more
+
+    assert world.runtime.io.run(rounds()) == [True, False]
+
+
 def test_what_is_at_work_here_is_not_claimed_again(world: World, jobs: list[Any]) -> None:
     at_work = {jobs[0].id, jobs[3].id}
     claimed = {row.id for row in claim_due(world.runtime.db, now(), at_work)}
