@@ -74,7 +74,9 @@ class Result:
     load: tuple[float, float]
 
 
-def measure(jobs: int, webhooks: bool, folder: Path, database_url: str | None) -> Result:
+def measure(
+    jobs: int, models: Sequence[str], webhooks: bool, folder: Path, database_url: str | None
+) -> Result:
     """Fill, watch, and read both records."""
     lasts_s, load = max(SHORTEST_S, jobs * SECONDS_PER_JOB), os.getloadavg()[0]
     data = folder / "data"
@@ -89,12 +91,12 @@ def measure(jobs: int, webhooks: bool, folder: Path, database_url: str | None) -
         overrides = {name.removeprefix("REELGATE_").lower(): value for name, value in env.items()}
         settings = load_settings(data, **overrides)
         since = time.time()
-        fill(settings, CALLING_BACK if webhooks else MODELS, jobs)
+        fill(settings, models, jobs)
         filled = time.time()
         db = Database(settings.database_url)
         with _watching(folder, data, env) as (pid, figures):
             began, spent = time.time(), _cpu_s(pid)
-            _until_ended(db, jobs, began + lasts_s * 1.3 + LAST_WAIT_S)
+            _until_ended(db, began + lasts_s * 1.3 + LAST_WAIT_S)
             share = (_cpu_s(pid) - spent) / (time.time() - began)
             peak = memory_mb(pid, "VmHWM")
         counted = json.loads(figures.read_text())
@@ -132,7 +134,8 @@ def _watching(folder: Path, data: Path, env: Mapping[str, str]) -> Iterator[tupl
         yield process.pid, figures
 
 
-def _until_ended(db: Database, jobs: int, until: float) -> None:
+def _until_ended(db: Database, until: float) -> None:
+    """Wait for the ends of all jobs, and take those off the watcher's list that wait to be settled."""
     over = ("fetching", "failed", "cancelled")
     left = sa.select(sa.func.count()).where(attempts.c.state.in_(("submitted", "queued", "running")))
     taken = attempts.update().where(attempts.c.state.in_(over), attempts.c.next_poll_at.is_not(None))
@@ -212,7 +215,8 @@ def run(args: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
         url = args.database_url
         if args.postgres:
             url = stack.enter_context(postgres(own / "postgres", None))
-        results.append(measure(jobs, args.webhooks, own, url))
+        models = args.models or (CALLING_BACK if args.webhooks else MODELS)
+        results.append(measure(jobs, models, args.webhooks, own, url))
     database = "SQLite" if url is None else "Postgres"
     print(f"{described(about)}\nOn {database}:\n\n{lag_table(results)}\n\n{process_table(results)}")
     if args.json is not None:
@@ -225,6 +229,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 10_000], help="how many at once")
+    parser.add_argument("--models", nargs="+", help=f"by default {', '.join(MODELS)}")
     parser.add_argument("--webhooks", action="store_true", help="providers call back")
     parser.add_argument("--postgres", action="store_true", help="on a Postgres of our own, not SQLite")
     parser.add_argument("--database-url", help="on this Postgres (postgresql+psycopg://…), which is empty")

@@ -27,6 +27,9 @@ LEASE = timedelta(seconds=9)
 OVER = ("fetching", "failed", "cancelled")
 """The states in which an attempt waits for its settling."""
 
+Account = tuple[str, str]
+"""An adapter's name, and that of an account."""
+
 Row = sa.Row[Any]
 """A claimed attempt: what a look needs of it and of its video."""
 
@@ -41,7 +44,14 @@ _IDS = attempts.c.id.in_(sa.bindparam("ids", expanding=True))
 _IS_DUE = attempts.c.next_poll_at <= sa.bindparam("at")
 _IN_THE_INDEX = attempts.c.state.in_((*REMOTE_LIVE, "outcome_unknown", *OVER))  # it begins with the state
 
-_DUE = sa.select(attempts.c.id).where(_IN_THE_INDEX, _IS_DUE).order_by(attempts.c.next_poll_at).limit(BATCH)
+_NOT_FULL = sa.tuple_(attempts.c.adapter, attempts.c.account).not_in(sa.bindparam("full", expanding=True))
+
+_DUE = (
+    sa.select(attempts.c.id)
+    .where(_IN_THE_INDEX, _IS_DUE, _NOT_FULL)
+    .order_by(attempts.c.next_poll_at)
+    .limit(BATCH)
+)
 _FREE = sa.select(attempts.c.id).where(_IDS, _IS_DUE).with_for_update(skip_locked=True)
 _CLAIM = (
     attempts.update()
@@ -58,11 +68,11 @@ _HELD = (
 _EXTEND = attempts.update().where(attempts.c.id.in_(_HELD)).values(next_poll_at=sa.bindparam("until"))
 
 
-def claim_due(db: Database, at: datetime, but: Container[str]) -> Sequence[Row]:
-    """Claim what is due, the longest due first, and is not among ``but``; what another is claiming or
-    changing just now is left to it."""
+def claim_due(db: Database, at: datetime, but: Container[str], full: Sequence[Account]) -> Sequence[Row]:
+    """Claim what is due, the longest due first, of accounts that are not ``full``, and is not among ``but``;
+    what another is claiming or changing just now is left to it."""
     with db.read() as connection:
-        found = connection.execute(_DUE, {"at": at}).scalars().all()
+        found = connection.execute(_DUE, {"at": at, "full": full}).scalars().all()
     wanted = [attempt_id for attempt_id in found if attempt_id not in but]
     if not wanted:
         return []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,7 +22,7 @@ from gateway.db import now
 from gateway.jobs.admit import release_waiting
 from gateway.jobs.adoption import adopt_found
 from gateway.jobs.attempts import REMOTE_LIVE, SETTLE_GRACE, change, enqueue_settle, load
-from gateway.jobs.due import BATCH, LEASE, OVER, Row, claim_due, extend
+from gateway.jobs.due import BATCH, LEASE, OVER, Account, Row, claim_due, extend
 from gateway.jobs.failure import give_up
 from gateway.jobs.looks import hopeless, later, observe, observe_all
 from gateway.jobs.overdue import end_overdue
@@ -54,6 +54,9 @@ MOMENT_S = 0.25
 PER_ACCOUNT = 32
 """Calls to a provider account at once."""
 
+ENOUGH = 10 * TOGETHER
+"""Of an account that has so many looked at, or waiting for it, no more are claimed for now."""
+
 LOOK_S = 120.0
 """The longest one call may take."""
 
@@ -63,7 +66,6 @@ ASKED_LONGEST = timedelta(minutes=5)
 
 log = logging.getLogger(__name__)
 
-Account = tuple[str, str]
 Look = tuple[Row, Snapshot | Exception]
 """What was seen of an attempt's job, or why nothing was."""
 
@@ -76,6 +78,7 @@ class Watcher:
         self._limits: dict[Account, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_ACCOUNT))
         self._looks: set[asyncio.Task[None]] = set()
         self._leases: dict[str, datetime] = {}  # of the rows that are being looked at
+        self._held: Counter[Account] = Counter()  # how many of them are of each account
         self._renew_at = now()
 
     async def run(self) -> None:
@@ -105,11 +108,12 @@ class Watcher:
             by_account[row.adapter, row.account].append(row)
         for account, due in by_account.items():
             self._see_to(account, due)
-        return len(rows) >= BATCH / 2
+        return len(rows) >= BATCH / 2  # some of a full batch may be at work here already, or another's
 
     def _claim_due(self) -> Sequence[Row]:
         """Claim what is due, but for what is being looked at: if that was woken, it is due once more then."""
-        return claim_due(self._resources.db, now(), self._leases)
+        full = [account for account, held in list(self._held.items()) if held >= ENOUGH]
+        return claim_due(self._resources.db, now(), self._leases, full)
 
     def _see_to(self, account: Account, due: Sequence[Row]) -> None:
         over = [row for row in due if row.state in OVER]
@@ -127,12 +131,14 @@ class Watcher:
         task = asyncio.create_task(work)
         self._looks.add(task)
         self._leases.update({row.id: row.next_poll_at for row in rows})
+        self._held.update((row.adapter, row.account) for row in rows)
         task.add_done_callback(partial(self._done, rows))
 
     def _done(self, rows: Sequence[Row], task: asyncio.Task[None]) -> None:
         self._looks.discard(task)
         for row in rows:
             self._leases.pop(row.id, None)
+            self._held[row.adapter, row.account] -= 1
 
     async def _renew(self) -> None:
         """Keep what is being looked at from being claimed elsewhere."""

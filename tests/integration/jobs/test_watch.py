@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.db import now
-from gateway.jobs import due as due_module
 from gateway.jobs import watch as watch_module
 from gateway.jobs.due import LEASE, claim_due, extend
 from gateway.jobs.hooks import wake
@@ -207,7 +206,7 @@ def test_what_is_woken_while_it_is_looked_at_is_looked_at_again(
 
 
 def test_no_lease_is_prolonged_that_was_given_up_or_woken(world: World, jobs: list[Any]) -> None:
-    held = {row.id: row.next_poll_at for row in claim_due(world.runtime.db, now(), ())}
+    held = {row.id: row.next_poll_at for row in claim_due(world.runtime.db, now(), (), ())}
     assert held.keys() == {job.id for job in jobs}
     soon, later = now(), now() + timedelta(hours=1)
     world.update(jobs[0].id, next_poll_at=soon)
@@ -218,21 +217,69 @@ def test_no_lease_is_prolonged_that_was_given_up_or_woken(world: World, jobs: li
     assert found == [soon, later, until, until, until]
 
 
+def test_a_round_says_whether_more_may_be_due(
+    world: World, jobs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "BATCH", len(jobs))
+    _says(monkeypatch, world, lambda _: Queued(poll_after_ms=10_000))
+
+    async def rounds() -> list[bool]:
+        watcher = Watcher(world.runtime)
+        more = [await watcher._tick(), await watcher._tick()]
+        await asyncio.gather(*watcher._looks)
+        return more
+
+    assert world.runtime.io.run(rounds()) == [True, False]
+
+
 def test_what_is_at_work_here_is_not_claimed_again(world: World, jobs: list[Any]) -> None:
     at_work = {jobs[0].id, jobs[3].id}
-    claimed = {row.id for row in claim_due(world.runtime.db, now(), at_work)}
+    claimed = {row.id for row in claim_due(world.runtime.db, now(), at_work, ())}
     assert claimed == {job.id for job in jobs} - at_work
     assert world.attempt(jobs[0].video_id).next_poll_at < now(), "it stays due"
+
+
+def test_of_an_account_that_has_enough_at_work_no_more_is_claimed(
+    world: World, jobs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "ENOUGH", len(jobs))
+    other = world.submitted(world.accept())
+    world.update(other.id, account="second", next_poll_at=now() + LEASE)
+    more = world.submitted(world.accept())
+
+    async def rounds() -> tuple[set[str], set[str]]:
+        answered = asyncio.Event()
+
+        async def late() -> Snapshot:
+            await answered.wait()
+            return Queued(poll_after_ms=10_000)
+
+        _says(monkeypatch, world, lambda _: late())
+        watcher = Watcher(world.runtime)
+        await watcher._tick()
+        for one in (more, other):
+            await asyncio.to_thread(world.update, one.id, next_poll_at=now() - A_SECOND)
+        busy = watcher._claim_due()
+        answered.set()
+        await asyncio.gather(*watcher._looks)
+        free = watcher._claim_due()
+        return {row.id for row in busy}, {row.id for row in free}
+
+    assert world.runtime.io.run(rounds()) == ({other.id}, {more.id})
 
 
 def test_what_is_due_is_found_without_reading_every_attempt(world: World) -> None:
     if not world.runtime.db.is_sqlite:
         pytest.skip("a planner that knows how few rows there are reads them all")
-    query = str(
-        due_module._DUE.params(at=now()).compile(
-            world.runtime.db.engine, compile_kwargs={"literal_binds": True}
-        )
-    )
+    ran: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        ran.append((statement, parameters))
+
+    sa.event.listen(world.runtime.db.engine, "before_cursor_execute", note)
+    claim_due(world.runtime.db, now(), (), [("echo_remote", "full")])
+    sa.event.remove(world.runtime.db.engine, "before_cursor_execute", note)
+    ((query, parameters),) = ran
     with world.runtime.db.read() as connection:
-        steps = connection.execute(sa.text(f"EXPLAIN QUERY PLAN {query}")).all()
+        steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", parameters).all()
     assert any("ix_attempts_state_next_poll_at" in step.detail for step in steps), steps
