@@ -11,13 +11,26 @@ import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.db.tables import Utc, attempts, videos
-from gateway.jobs.attempts import REMOTE_LIVE, finish, load, milliseconds, progressed
+from gateway.jobs.attempts import REMOTE_LIVE, change, finish, load, milliseconds, progressed
 from gateway.jobs.failure import for_caller, give_up
 from gateway.jobs.resources import Resources
-from gateway.spec import Failed, Queued, Running, Snapshot, Stopped, Succeeded
+from gateway.spec import (
+    Failed,
+    ProviderError,
+    Queued,
+    RateLimited,
+    Running,
+    Snapshot,
+    Stopped,
+    Succeeded,
+)
 
 SOONEST = timedelta(milliseconds=250)
 LATEST = timedelta(seconds=10)
+BACKOFF_LONGEST = timedelta(seconds=60)
+ASKED_LONGEST = timedelta(minutes=5)
+"""How long a look is put off at most, whatever the provider asks for: results do not lie there for ever."""
+
 OVERTIME = timedelta(hours=1)
 """How long after its deadline a job that does not end is still watched."""
 
@@ -65,6 +78,32 @@ def observe_all(resources: Resources, looks: Sequence[tuple[sa.Row[Any], Snapsho
     with resources.db.write() as connection:
         connection.execute(_LOCK, {"ids": [row.video_id for row, _ in looks]})
         _observe(connection, resources, looks)
+
+
+def put_off(resources: Resources, row: sa.Row[Any], error: Exception) -> None:
+    """A look failed: come back later, or give up long after the deadline."""
+    live = (*REMOTE_LIVE, "outcome_unknown")
+    with resources.db.write() as connection:
+        fresh = load(connection, row.id, lock=True)
+        if fresh.state in live and hopeless(fresh):
+            give_up(connection, fresh)
+            return
+        backoff = min(timedelta(seconds=1) * 2 ** min(fresh.tries, 10), BACKOFF_LONGEST)
+        lost = fresh.state == "outcome_unknown"  # what was seen at the submit says more
+        asked = timedelta(seconds=(error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0)
+        change(
+            connection,
+            row.id,
+            expect=live,
+            next_poll_at=now() + later(max(backoff, min(asked, ASKED_LONGEST))),
+            tries=fresh.tries + 1,
+            operator_detail=fresh.operator_detail if lost else detail(error),
+        )
+
+
+def detail(error: Exception) -> str:
+    """What an operator is told of a look that failed."""
+    return error.operator_detail if isinstance(error, ProviderError) else f"{type(error).__name__}: {error}"
 
 
 def hopeless(row: sa.Row[Any]) -> bool:

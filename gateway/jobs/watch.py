@@ -11,22 +11,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Coroutine, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
-
-import sqlalchemy as sa
 
 from gateway.db import now
 from gateway.jobs.admit import release_waiting
 from gateway.jobs.adoption import adopt_found
 from gateway.jobs.attempts import REMOTE_LIVE, SETTLE_GRACE, change, enqueue_settle, load
 from gateway.jobs.due import BATCH, LEASE, OVER, Account, Row, claim_due, extend
-from gateway.jobs.failure import give_up
-from gateway.jobs.looks import hopeless, later, observe, observe_all
+from gateway.jobs.looks import put_off
 from gateway.jobs.overdue import end_overdue
 from gateway.jobs.parking import release_parked
+from gateway.jobs.recorder import Look, Recorder, log_trouble, named
 from gateway.jobs.resources import Resources
 from gateway.jobs.submit import look_up
 from gateway.jobs.work import Gone, build_job
@@ -34,7 +32,6 @@ from gateway.spec import (
     OutcomeUnknown,
     PollsMany,
     ProviderError,
-    RateLimited,
     RemoteAdapter,
     Snapshot,
     Ticket,
@@ -46,10 +43,7 @@ PAUSE_S = 2.0
 RENEW_EVERY = LEASE / 3
 
 TOGETHER = 50
-"""So many are looked at, and then recorded, together: in one call where the provider allows it."""
-
-MOMENT_S = 0.25
-"""What came in is recorded after so long, though other answers are still out."""
+"""So many are looked at in one call, where the provider allows it."""
 
 PER_ACCOUNT = 32
 """Calls to a provider account at once."""
@@ -60,14 +54,7 @@ ENOUGH = 10 * TOGETHER
 LOOK_S = 120.0
 """The longest one call may take."""
 
-BACKOFF_LONGEST = timedelta(seconds=60)
-ASKED_LONGEST = timedelta(minutes=5)
-"""How long a look is put off at most, whatever the provider asks for: results do not lie there for ever."""
-
 log = logging.getLogger(__name__)
-
-Look = tuple[Row, Snapshot | Exception]
-"""What was seen of an attempt's job, or why nothing was."""
 
 
 class Watcher:
@@ -75,6 +62,7 @@ class Watcher:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self._recorder = Recorder(resources)
         self._limits: dict[Account, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PER_ACCOUNT))
         self._looks: set[asyncio.Task[None]] = set()
         self._leases: dict[str, datetime] = {}  # of the rows that are being looked at
@@ -100,7 +88,7 @@ class Watcher:
                 await asyncio.to_thread(tidy, self._resources)
             rows = await asyncio.to_thread(self._claim_due)
         except Exception as error:  # noqa: BLE001  # nothing may end the watch
-            _log("the watcher cannot read or claim what is due, and tries again", error)
+            log_trouble("the watcher cannot read or claim what is due, and tries again", error)
             await asyncio.sleep(PAUSE_S)
             return False
         by_account: dict[Account, list[Row]] = defaultdict(list)
@@ -123,8 +111,10 @@ class Watcher:
             self._begin(over, self._settle_all(over))
         for row in lost:
             self._begin([row], self._look_up(account, row))
-        for start in range(0, len(live), TOGETHER):
-            some = live[start : start + TOGETHER]
+        many = isinstance(self._resources.registry.find(*account), PollsMany)
+        size = TOGETHER if many else 1
+        for start in range(0, len(live), size):
+            some = live[start : start + size]
             self._begin(some, self._look_at(account, some))
 
     def _begin(self, rows: Sequence[Row], work: Coroutine[Any, Any, None]) -> None:
@@ -151,14 +141,8 @@ class Watcher:
         self._leases.update(dict.fromkeys(held.keys() & self._leases.keys(), at + LEASE))
 
     async def _look_at(self, account: Account, rows: Sequence[Row]) -> None:
-        """Look at jobs of one account, in one call if its provider answers for many."""
-        many = isinstance(self._resources.registry.find(*account), PollsMany)
-        async with asyncio.TaskGroup() as calls:
-            asked = [rows] if many else [[row] for row in rows]
-            out = {calls.create_task(self._call(account, some)) for some in asked}
-            while out:
-                back, out = await asyncio.wait(out, timeout=MOMENT_S)
-                await self._record([look for call in back for look in call.result()])
+        """Look at jobs of one account in one call."""
+        await self._recorder.record(await self._call(account, rows))
 
     async def _call(self, account: Account, rows: Sequence[Row]) -> list[Look]:
         async with self._limits[account]:
@@ -173,30 +157,7 @@ class Watcher:
     async def _failed(self, account: Account, rows: Sequence[Row], error: Exception) -> None:
         if isinstance(error, TimeoutError):  # cut short, so that nobody has counted the call
             await asyncio.to_thread(self._resources.accounts.report, account, "look", error)
-        _log(f"looking at {_named(rows)} failed", error)
-
-    async def _record(self, looks: Sequence[Look]) -> None:
-        """Record together what was seen; what cannot be recorded must not keep the rest from it."""
-        seen = [(row, snapshot) for row, snapshot in looks if not isinstance(snapshot, Exception)]
-        rows = [row for row, _ in seen]
-        if seen and not await self._write(rows, observe_all, self._resources, seen):
-            for row, snapshot in seen:
-                if not await self._write([row], observe, self._resources, row.id, snapshot):
-                    unfit = UnexpectedReply("what it said cannot be recorded")
-                    await self._write([row], self._put_off, row, unfit)
-        for row, error in looks:
-            if isinstance(error, Exception):
-                await self._write([row], self._put_off, row, error)
-
-    async def _write(self, rows: Sequence[Row], write: Callable[..., None], *arguments: Any) -> bool:
-        """Record what a turn brought; what cannot be is these rows' trouble, and their lease brings them
-        back."""
-        try:
-            await asyncio.to_thread(write, *arguments)
-        except Exception as error:  # noqa: BLE001  # a full database, or what a provider said cannot be stored
-            _log(f"{_named(rows)}: what came of it was not recorded", error)
-            return False
-        return True
+        log_trouble(f"looking at {named(rows)} failed", error)
 
     async def _poll(self, adapter: RemoteAdapter, rows: Sequence[Row]) -> Sequence[Snapshot | ProviderError]:
         for row in rows:
@@ -224,9 +185,9 @@ class Watcher:
             accepted = await self._resources.accounts.reported((row.adapter, row.account), "look", cancel)
             log.info("attempt %s: the provider %s the cancel", row.id, "accepted" if accepted else "declined")
         except Exception as error:  # noqa: BLE001  # an adapter's bug too: the job is watched all the same
-            _log(f"attempt {row.id}: cancel failed, and is sent again with the next look", error)
+            log_trouble(f"attempt {row.id}: cancel failed, and is sent again with the next look", error)
             return
-        await self._write([row], self._cancel_was_sent, row)
+        await self._recorder.write([row], self._cancel_was_sent, row)
 
     def _cancel_was_sent(self, row: Row) -> None:
         with self._resources.db.write() as connection:
@@ -241,14 +202,14 @@ class Watcher:
             except Exception as error:  # noqa: BLE001  # gone, hanging or faulty: a look that failed
                 if not isinstance(error, OutcomeUnknown | Gone):
                     await self._failed(account, [row], error)
-                await self._write([row], self._put_off, row, error)
+                await self._recorder.write([row], put_off, self._resources, row, error)
 
     async def _find(self, row: Row) -> None:
         whole = await asyncio.to_thread(self._load, row)
         job = build_job(self._resources, whole)
         adapter = self._resources.registry.remote(row.adapter, row.account)
         ticket = await look_up(self._resources, adapter, job, whole)
-        await self._write([row], self._adopt, whole, ticket)
+        await self._recorder.write([row], self._adopt, whole, ticket)
 
     def _load(self, row: Row) -> Row:
         with self._resources.db.read() as connection:
@@ -259,31 +220,11 @@ class Watcher:
             with self._resources.db.write() as connection:
                 adopt_found(connection, row, ticket, fence=row.fence)
         except OutcomeUnknown as error:
-            self._put_off(row, error)
-
-    def _put_off(self, row: Row, error: Exception) -> None:
-        """A look failed: come back later, or give up long after the deadline."""
-        live = (*REMOTE_LIVE, "outcome_unknown")
-        with self._resources.db.write() as connection:
-            fresh = load(connection, row.id, lock=True)
-            if fresh.state in live and hopeless(fresh):
-                give_up(connection, fresh)
-                return
-            backoff = min(timedelta(seconds=1) * 2 ** min(fresh.tries, 10), BACKOFF_LONGEST)
-            lost = fresh.state == "outcome_unknown"  # what was seen at the submit says more
-            asked = timedelta(seconds=(error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0)
-            change(
-                connection,
-                row.id,
-                expect=live,
-                next_poll_at=now() + later(max(backoff, min(asked, ASKED_LONGEST))),
-                tries=fresh.tries + 1,
-                operator_detail=fresh.operator_detail if lost else _detail(error),
-            )
+            put_off(self._resources, row, error)
 
     async def _settle_all(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            await self._write([row], self._settle_again, row)
+            await self._recorder.write([row], self._settle_again, row)
 
     def _settle_again(self, row: Row) -> None:
         with self._resources.db.write() as connection:
@@ -292,20 +233,6 @@ class Watcher:
                 connection, row.id, expect=(row.state,), tries=tries, next_poll_at=now() + SETTLE_GRACE
             ):
                 enqueue_settle(connection, self._resources, row.id, tries)
-
-
-def _named(rows: Sequence[Row]) -> str:
-    return f"attempt {', '.join(row.id for row in rows)}"
-
-
-def _detail(error: Exception) -> str:
-    return error.operator_detail if isinstance(error, ProviderError) else f"{type(error).__name__}: {error}"
-
-
-def _log(what: str, error: Exception) -> None:
-    """An expected trouble in one line, since a full disk brings thousands of them; a bug with its trace."""
-    expected = isinstance(error, ProviderError | sa.exc.SQLAlchemyError | TimeoutError)
-    log.error("%s: %s", what, _detail(error), exc_info=None if expected else error)
 
 
 async def _looked_at(adapter: RemoteAdapter, rows: Sequence[Row]) -> Sequence[Snapshot | ProviderError]:

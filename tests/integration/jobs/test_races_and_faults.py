@@ -25,7 +25,7 @@ from gateway.jobs import submit as submit_module
 from gateway.jobs import watch as watch_module
 from gateway.jobs.adoption import adopt
 from gateway.jobs.control import cancel_video
-from gateway.jobs.looks import OVERTIME, observe
+from gateway.jobs.looks import OVERTIME, observe, put_off
 from gateway.jobs.loop import IoLoop
 from gateway.jobs.overdue import LOST_AFTER
 from gateway.jobs.render import render
@@ -169,7 +169,7 @@ def test_a_failed_look_does_not_give_up_what_another_look_saw_finished(world: Wo
     watcher = Watcher(world.runtime)
     (stale,) = watcher._claim_due()
     observe(world.runtime, stale.id, Succeeded())
-    watcher._put_off(stale, Unavailable("bad gateway"))
+    put_off(world.runtime, stale, Unavailable("bad gateway"))
     assert world.attempt(video_id).state == "fetching"
     settle(world.runtime, stale.id)
     assert world.video(video_id).status == "completed"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.db import now
-from gateway.jobs.looks import observe
+from gateway.jobs.looks import observe, put_off
 from gateway.jobs.render import render
 from gateway.jobs.settle import settle
 from gateway.jobs.submit import submit
@@ -69,7 +69,7 @@ def test_why_a_look_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     world.update(attempt_id, next_poll_at=now() - timedelta(seconds=1))
     watcher = Watcher(world.runtime)
     (row,) = watcher._claim_due()
-    watcher._put_off(row, Unavailable("busy", operator_detail=STRANGE))
+    put_off(world.runtime, row, Unavailable("busy", operator_detail=STRANGE))
     assert world.attempt(video_id).operator_detail == SHOWN
 
 

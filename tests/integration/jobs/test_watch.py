@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.db import now
+from gateway.jobs import recorder as recorder_module
 from gateway.jobs import watch as watch_module
 from gateway.jobs.due import LEASE, claim_due, extend
 from gateway.jobs.hooks import wake
@@ -141,8 +142,8 @@ def test_one_that_fails_is_put_off_and_the_others_go_on(
 def test_a_slow_answer_does_not_hold_the_others_up(
     world: World, jobs: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch_module, "MOMENT_S", 0.01)
-    original, slow = watch_module.observe_all, jobs[0].upstream_id
+    monkeypatch.setattr(recorder_module, "MOMENT_S", 0.01)
+    original, slow = recorder_module.observe_all, jobs[0].upstream_id
 
     async def rounds() -> list[str]:
         answered, recorded = asyncio.Event(), asyncio.Event()
@@ -156,7 +157,7 @@ def test_a_slow_answer_does_not_hold_the_others_up(
             loop.call_soon_threadsafe(recorded.set)
 
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(watch_module, "observe_all", observe_all)
+        monkeypatch.setattr(recorder_module, "observe_all", observe_all)
         _says(monkeypatch, world, lambda id: late() if id == slow else Succeeded())
         watcher = Watcher(world.runtime)
         await watcher._tick()
