@@ -26,7 +26,7 @@ from gateway.jobs.overdue import end_overdue
 from gateway.jobs.parking import release_parked
 from gateway.jobs.recorder import Look, Recorder, log_trouble, named
 from gateway.jobs.resources import Resources
-from gateway.jobs.submit import look_up
+from gateway.jobs.sending import look_up
 from gateway.jobs.work import Gone, build_job
 from gateway.spec import (
     OutcomeUnknown,

@@ -19,7 +19,7 @@ from gateway.db.accounts import UNKNOWN_HELD, AccountState, jobs_held, locked, r
 from gateway.db.tables import provider_accounts
 from gateway.jobs import accounts as accounts_module
 from gateway.jobs import admit as admit_module
-from gateway.jobs import submit as submit_module
+from gateway.jobs import sending as sending_module
 from gateway.jobs.accept import dry_run
 from gateway.jobs.accounts import FAILURES, reset_account
 from gateway.jobs.admit import release_waiting
@@ -56,7 +56,7 @@ def hand() -> Hand:
 @pytest.fixture
 def world(make_world: Callable[..., World], hand: Hand, monkeypatch: pytest.MonkeyPatch) -> World:
     """The model ``echo-remote`` from the provider in the test's hand first, then from echo's own."""
-    monkeypatch.setattr(submit_module, "_wait", lambda state: 0)
+    monkeypatch.setattr(sending_module, "_wait", lambda state: 0)
     world = make_world(offers=(hand_offer(),), policy="cheapest")
     world.install(hand)
     return world
@@ -108,7 +108,7 @@ def test_a_bad_key_stops_its_account_and_the_job_goes_on_with_the_other(world: W
 def test_a_job_goes_to_the_account_that_has_its_offer_and_so_does_the_next_way(
     make_world: Callable[..., World], hand: Hand, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(submit_module, "_wait", lambda state: 0)
+    monkeypatch.setattr(sending_module, "_wait", lambda state: 0)
     price = {**hand_offer()["prices"][0], "usd": "0.002"}
     world = make_world(offers=(hand_offer(), hand_offer(id="hand/west", prices=[price])), policy="cheapest")
     world.install(hand)

@@ -12,7 +12,7 @@ import pytest
 from gateway.db import now
 from gateway.db.accounts import locked, save
 from gateway.db.retired import read_retired, restore
-from gateway.jobs import submit as submit_module
+from gateway.jobs import sending as sending_module
 from gateway.jobs.accept import dry_run
 from gateway.jobs.admit import admitted
 from gateway.jobs.attempts import load
@@ -51,7 +51,7 @@ def hand() -> Hand:
 @pytest.fixture
 def world(make_world: Callable[..., World], hand: Hand, monkeypatch: pytest.MonkeyPatch) -> World:
     """Three ways, in this order: hand's two offers, then echo's."""
-    monkeypatch.setattr(submit_module, "_wait", lambda state: 0)
+    monkeypatch.setattr(sending_module, "_wait", lambda state: 0)
     price = {**hand_offer()["prices"][0], "usd": "0.002"}
     offers = (hand_offer(), hand_offer(id="hand/again", prices=[price]))
     world = make_world(offers=offers, policy="cheapest")

@@ -19,6 +19,7 @@ from gateway.jobs import attempts as attempts_module
 from gateway.jobs import looks as looks_module
 from gateway.jobs import render as render_module
 from gateway.jobs import render_control
+from gateway.jobs import sending as sending_module
 from gateway.jobs import settle as settle_module
 from gateway.jobs import slots as slots_module
 from gateway.jobs import submit as submit_module
@@ -270,7 +271,7 @@ def test_a_look_that_takes_long_keeps_its_row_from_other_watchers(
 def test_a_submit_that_died_and_cannot_be_repeated_stays_unknown(
     keyed: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(submit_module, "_wait", lambda state: 0)
+    monkeypatch.setattr(sending_module, "_wait", lambda state: 0)
     video_id = _second_way(keyed)
     attempt = keyed.attempt(video_id, 2)
     keyed.update(attempt.id, state="submitting")

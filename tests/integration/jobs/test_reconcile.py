@@ -10,7 +10,7 @@ import pytest
 
 from gateway.db import now
 from gateway.jobs import reconcile
-from gateway.jobs import submit as submit_module
+from gateway.jobs import sending as sending_module
 from gateway.jobs.attempts import load
 from gateway.jobs.control import cancel_video
 from gateway.jobs.reconcile import NoSuchAttempt, NotReconcilable
@@ -28,7 +28,7 @@ DRAWN_AT_ONCE: dict[str, Any] = {"seconds": "2", "options": {"echo_remote": {"la
 @pytest.fixture
 def lost(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
     """A video whose job echo took, though its answer was lost and it cannot be looked up."""
-    monkeypatch.setattr(submit_module, "LooksUp", int)
+    monkeypatch.setattr(sending_module, "LooksUp", int)
     options = {"echo_remote": {"latency_ms": 0, "fail": "submit_lost"}}
     video_id = world.accept(seconds="2", options=options)
     assert world.submitted(video_id).state == "outcome_unknown"

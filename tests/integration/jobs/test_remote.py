@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.db import now
-from gateway.jobs import submit as submit_module
+from gateway.jobs import sending as sending_module
 from gateway.jobs.control import cancel_video
 from gateway.jobs.looks import observe
 from gateway.jobs.settle import settle
@@ -138,7 +138,7 @@ def test_a_submit_that_died_between_a_refusal_and_the_next_try_is_sent(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = _replace_submit(world, monkeypatch, Unavailable("too busy"))
-    monkeypatch.setattr(submit_module, "sleep_using_event", lambda _event: _killed)
+    monkeypatch.setattr(sending_module, "sleep_using_event", lambda _event: _killed)
     attempt = world.attempt(world.accept())
     with pytest.raises(Killed):
         submit(world.runtime, attempt.id)
@@ -161,7 +161,7 @@ def test_a_submit_that_died_in_its_second_try_is_not_sent_blindly(
         raise next(answers)
 
     monkeypatch.setattr(type(world.runtime.registry.remote("echo_remote", "default")), "submit", answered)
-    monkeypatch.setattr(submit_module, "_wait", lambda _state: 0)
+    monkeypatch.setattr(sending_module, "_wait", lambda _state: 0)
     attempt = world.attempt(world.accept())
     with pytest.raises(Killed):
         submit(world.runtime, attempt.id)
@@ -178,7 +178,7 @@ def _killed(_seconds: float) -> None:
 def test_without_a_lookup_an_interrupted_submit_stays_unknown(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submit_module, "LooksUp", Unlike)
+    monkeypatch.setattr(sending_module, "LooksUp", Unlike)
     video_id = world.accept()
     attempt = world.attempt(video_id)
     world.update(attempt.id, state="submitting")
@@ -272,12 +272,12 @@ def test_a_cancel_of_a_job_that_nobody_can_see_lets_it_go(world: World) -> None:
 def test_what_was_not_taken_is_sent_again_and_then_given_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submit_module, "_wait", lambda state: 0)
+    monkeypatch.setattr(sending_module, "_wait", lambda state: 0)
     calls = _replace_submit(world, monkeypatch, Unavailable("not now"))
     video_id = world.accept()
     attempt = world.attempt(video_id)
     submit(world.runtime, attempt.id)
-    assert len(calls) == submit_module.TRIES
+    assert len(calls) == sending_module.TRIES
     settle(world.runtime, attempt.id)
     video = world.video(video_id)
     assert (video.status, video.error_code, video.charge_micro_usd) == ("failed", "unavailable", 0)

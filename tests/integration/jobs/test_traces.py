@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gateway.jobs import submit as submit_module
+from gateway.jobs import sending as sending_module
 from gateway.jobs.looks import observe
 from gateway.jobs.settle import settle
 from gateway.jobs.submit import submit
@@ -92,10 +92,10 @@ def test_a_failure_is_told_in_the_same_trace(world: World, spans: InMemorySpanEx
 def test_each_try_of_a_submit_is_shown(
     world: World, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submit_module, "_wait", lambda state: 0.0)
+    monkeypatch.setattr(sending_module, "_wait", lambda state: 0.0)
     video_id = _accepted(world, fail="submit")
     submit(world.runtime, world.attempt(video_id).id)
     tries = [span for span in spans.get_finished_spans() if span.name == "provider.submit"]
     assert [dict(span.attributes or {}) for span in tries] == [
         {"gen_ai.provider.name": "echo_remote", "error.type": "Unavailable"}
-    ] * submit_module.TRIES
+    ] * sending_module.TRIES

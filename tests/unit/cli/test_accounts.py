@@ -16,7 +16,7 @@ from gateway.db import now
 from gateway.db.accounts import locked, read_accounts, save
 from gateway.db.keys import create_key
 from gateway.db.retired import retire
-from gateway.jobs import submit as submit_module
+from gateway.jobs import sending as sending_module
 from gateway.jobs.accept import accept
 from gateway.jobs.runtime import Runtime
 from gateway.jobs.submit import submit
@@ -147,7 +147,7 @@ def test_an_attempt_of_unknown_outcome_is_listed_and_adopted(
 def test_one_is_released_and_one_is_sent_again(
     cli: Any, in_runtime: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submit_module, "LooksUp", int)
+    monkeypatch.setattr(sending_module, "LooksUp", int)
     first, second = in_runtime(_lost), in_runtime(_lost)
     assert cli("reconcile", "release", first, "--json").json == {"attempt_id": first, "action": "release"}
     assert cli("reconcile", "resubmit", second).out == f"{second} is sent again\n"
