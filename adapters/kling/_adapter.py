@@ -16,12 +16,13 @@ from adapters.kling._models import MODELS
 from adapters.kling._orders import TASKS, order_of, tasks_path
 from adapters.kling._settings import KlingSettings
 from adapters.kling._webhook import check_signature, ids_of
-from adapters.kling._wire import LegacyTask, NoSuchTask, Task, read, snapshot
+from adapters.kling._wire import LegacyTask, NoSuchTask, Task, WrongParameter, read, snapshot
 from gateway.spec import (
     AccountLimits,
     Job,
     NotAuthorised,
     Offer,
+    OutcomeUnknown,
     ProviderError,
     RemoteAdapter,
     Snapshot,
@@ -87,7 +88,13 @@ class Kling(RemoteAdapter):
                 f"This gateway's account at Kling cannot have {job.offer.id}; nothing was created.",
                 operator_detail=f"{job.offer.upstream} takes an API key: {_how_to_set(job.account)}",
             )
-        data = await account.call("POST", order.path, creating=True, body=order.body)
+        try:
+            data = await account.call("POST", order.path, creating=True, body=order.body)
+        except WrongParameter:
+            taken = await self._taken_before(job)
+            if taken is None:
+                raise
+            return taken
         task: Task | LegacyTask = (
             read(Task, data or {}) if order.tasks == TASKS else read(LegacyTask, data or {})
         )
@@ -178,6 +185,16 @@ class Kling(RemoteAdapter):
             return snapshot(read(shape, shown), failure_words=self._settings.failure_words)
         except UnexpectedReply as error:
             return error
+
+    async def _taken_before(self, job: Job) -> Ticket | None:
+        """The task that has our id already: an order that a person sends again may be refused for that."""
+        try:
+            return await self.lookup(job)
+        except ProviderError as error:
+            raise OutcomeUnknown(
+                "Kling refused the order, and did not tell if it has the job already. It is not sent again.",
+                operator_detail=error.operator_detail,
+            ) from None
 
     def _ticket(self, account: Account, path: str, id: str) -> Ticket:
         return Ticket(id=id, data={"account": account.name, "path": path})

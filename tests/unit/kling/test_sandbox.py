@@ -277,6 +277,17 @@ async def test_our_id_twice_is_two_tasks_or_a_refusal(world: SandboxWorld, kling
     assert codes == [0, 1201]
 
 
+@pytest.mark.parametrize("upstream", ["kling-v3", "kling-3.0"])
+async def test_where_our_id_is_refused_twice_an_order_sent_again_is_the_task_that_has_it(
+    upstream: str,
+) -> None:
+    with served(KlingSandbox(duplicates="reject")) as world:
+        async with aclosing(world.adapter()) as kling:
+            first = await kling.submit(job(upstream))
+            assert await kling.submit(job(upstream)) == first
+        assert world.created() == 1
+
+
 def ways() -> Iterator[Any]:
     """Every offer at every resolution, with and without sound."""
     for offer in CARDS.offers:

@@ -14,7 +14,7 @@ import pytest
 import respx
 
 from adapters.kling._account import mint
-from adapters.kling._wire import NoSuchTask
+from adapters.kling._wire import NoSuchTask, WrongParameter
 from gateway.spec import (
     BadRequest,
     ContentBlocked,
@@ -271,7 +271,7 @@ ERRORS: list[tuple[int, int, type[ProviderError], type[ProviderError]]] = [
     (429, 1102, OutOfCredit, OutOfCredit),
     (403, 1103, NotAuthorised, NotAuthorised),
     (400, 1200, BadRequest, UnexpectedReply),
-    (400, 1201, BadRequest, UnexpectedReply),
+    (400, 1201, WrongParameter, UnexpectedReply),
     (404, 1202, BadRequest, UnexpectedReply),
     (404, 1203, ModelGone, UnexpectedReply),
     (400, 1300, ContentBlocked, UnexpectedReply),
@@ -297,9 +297,10 @@ async def test_an_error_is_told_by_its_code_whatever_the_http_status(
         on_create = on_poll = UnexpectedReply
     answer = refused(200 if with_200 else status, code)
     kling = adapter()
-    with respx.mock(base_url=SINGAPORE) as wire:
+    with respx.mock(base_url=SINGAPORE, assert_all_called=False) as wire:
         wire.post("/v1/videos/text2video").mock(return_value=answer)
         wire.get("/v1/videos/text2video/8731").mock(return_value=answer)
+        wire.get(path__startswith="/v1/videos/text2video").mock(return_value=ok([]))
         with pytest.raises(ProviderError) as created:
             await kling.submit(job("kling-v3"))
         with pytest.raises(ProviderError) as polled:
@@ -332,6 +333,17 @@ async def test_images_are_read_beside_the_loop_that_watches_all_jobs() -> None:
     await sent(replace(ordered, read_image=read), "/image-to-video/kling-3.0")
     assert threading.get_ident() not in read_in
     assert read_in
+
+
+async def test_a_wrong_parameter_is_not_said_before_it_is_sure_that_it_is_not_our_id() -> None:
+    with respx.mock(base_url=SINGAPORE) as wire:
+        wire.post("/text-to-video/kling-2.6").mock(return_value=refused(400, 1201))
+        look = wire.get("/tasks", params={"external_task_ids": "att_01"})
+        look.mock(return_value=ok([{"id": "871", "external_id": "att_01"}]))
+        assert await adapter().submit(job("kling-2.6")) == NEW
+        look.mock(return_value=refused(503, 5001))
+        with pytest.raises(OutcomeUnknown, match="not sent again"):
+            await adapter().submit(job("kling-2.6"))
 
 
 async def test_an_answer_without_an_id_is_no_ticket() -> None:
