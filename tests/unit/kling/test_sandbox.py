@@ -121,6 +121,7 @@ FORBIDDEN = [
     (I2V, legacy(image=picture(), aspect_ratio="16:9")),
     (I2V, legacy(image="data:image/png;base64," + picture())),
     (I2V, legacy(image="no base64")),
+    (I2V, legacy(image="é")),
     (I2V, legacy(image=picture(299, 299))),
     (I2V, legacy(image=picture(1000, 399))),
     (I2V, legacy(image=picture(kind="GIF"))),
