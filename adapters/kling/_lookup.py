@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from math import ceil
 from urllib.parse import quote
 
 from adapters.kling._account import Account
@@ -37,7 +38,7 @@ def _window(since: datetime | None, now: float) -> dict[str, int]:
     if since is None:
         return {}
     begin = (since - _CLOCKS_APART).timestamp()
-    return {"start_time": int(begin * 1000), "end_time": int(now * 1000)}
+    return {"start_time": int(begin * 1000), "end_time": ceil(now * 1000)}
 
 
 async def _asked(account: Account, tag: str) -> str | None:

@@ -69,7 +69,7 @@ def account(world: SandboxWorld) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def http(world: SandboxWorld) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=world.url) as http:
+    with httpx.Client(base_url=world.url, timeout=30) as http:
         yield http
 
 
