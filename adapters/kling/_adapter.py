@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from typing_extensions import override
@@ -16,12 +16,13 @@ from adapters.kling._models import MODELS
 from adapters.kling._orders import TASKS, order_of, tasks_path
 from adapters.kling._settings import KlingSettings
 from adapters.kling._webhook import check_signature, ids_of
-from adapters.kling._wire import LegacyTask, NoSuchTask, Task, read, snapshot
+from adapters.kling._wire import LegacyTask, NoSuchTask, Task, WrongParameter, read, snapshot
 from gateway.spec import (
     AccountLimits,
     Job,
     NotAuthorised,
     Offer,
+    OutcomeUnknown,
     ProviderError,
     RemoteAdapter,
     Snapshot,
@@ -35,7 +36,6 @@ _BATCH = 50
 """Ids in one query: how many Kling takes is not documented, and this many make a URL of 1 to 2 kB."""
 
 Look = list[tuple[int, Snapshot | ProviderError]]
-Shown = Mapping[str, Task | LegacyTask]
 
 
 class Kling(RemoteAdapter):
@@ -82,13 +82,19 @@ class Kling(RemoteAdapter):
     @override
     async def submit(self, job: Job) -> Ticket:
         account = self._account(job.account)
-        order = order_of(job, self._settings)
+        order = await asyncio.to_thread(order_of, job, self._settings)  # it reads the images
         if not self.serves(job.offer, job.account):
             raise Unsupported(
                 f"This gateway's account at Kling cannot have {job.offer.id}; nothing was created.",
                 operator_detail=f"{job.offer.upstream} takes an API key: {_how_to_set(job.account)}",
             )
-        data = await account.call("POST", order.path, creating=True, body=order.body)
+        try:
+            data = await account.call("POST", order.path, creating=True, body=order.body)
+        except WrongParameter:
+            taken = await self._taken_before(job)
+            if taken is None:
+                raise
+            return taken
         task: Task | LegacyTask = (
             read(Task, data or {}) if order.tasks == TASKS else read(LegacyTask, data or {})
         )
@@ -121,7 +127,7 @@ class Kling(RemoteAdapter):
             OutcomeUnknown: two have it, or the account's list is too long to be sure.
         """
         account, path = self._account(job.account), tasks_path(job)
-        id = await find(account, path, job.tag)
+        id = await find(account, path, job.tag, since=job.planned_at, now=self._now())
         return self._ticket(account, path, id) if id is not None else None
 
     def ticket(self, job: Job, upstream_id: str) -> Ticket:
@@ -156,18 +162,39 @@ class Kling(RemoteAdapter):
             if path == TASKS:
                 shown = await _tasks(account, ids)
             else:
-                shown = await _legacy_task(account, path, ids[0])
+                shown = {ids[0]: await account.call("GET", f"{path}/{quote(ids[0], safe='')}")}
+        except NoSuchTask as error:
+            if len(batch) == 1:
+                return [(batch[0], error)]
+            return await self._look_apart(tickets, batch)
         except ProviderError as error:
             return [(index, error) for index in batch]
-        return [(index, self._seen(id, shown.get(id))) for index, id in zip(batch, ids, strict=True)]
+        shape: type[Task | LegacyTask] = Task if path == TASKS else LegacyTask
+        return [(index, self._seen(id, shown.get(id), shape)) for index, id in zip(batch, ids, strict=True)]
 
-    def _seen(self, id: str, task: Task | LegacyTask | None) -> Snapshot | ProviderError:
-        if task is None:
+    async def _look_apart(self, tickets: Sequence[Ticket], batch: Sequence[int]) -> Look:
+        """Each half by itself: one task that Kling does not know is not to hide the others."""
+        middle = len(batch) // 2
+        halves = (self._look(tickets, half) for half in (batch[:middle], batch[middle:]))
+        return [one for half in await asyncio.gather(*halves) for one in half]
+
+    def _seen(self, id: str, shown: Any, shape: type[Task | LegacyTask]) -> Snapshot | ProviderError:
+        if not shown:
             return NoSuchTask(f"Kling does not show the task {id}: it keeps them for 30 days.")
         try:
-            return snapshot(task, failure_words=self._settings.failure_words)
+            return snapshot(read(shape, shown), failure_words=self._settings.failure_words)
         except UnexpectedReply as error:
             return error
+
+    async def _taken_before(self, job: Job) -> Ticket | None:
+        """The task that has our id already: an order that a person sends again may be refused for that."""
+        try:
+            return await self.lookup(job)
+        except ProviderError as error:
+            raise OutcomeUnknown(
+                "Kling refused the order, and did not tell if it has the job already. It is not sent again.",
+                operator_detail=error.operator_detail,
+            ) from None
 
     def _ticket(self, account: Account, path: str, id: str) -> Ticket:
         return Ticket(id=id, data={"account": account.name, "path": path})
@@ -182,14 +209,9 @@ class Kling(RemoteAdapter):
         return account
 
 
-async def _tasks(account: Account, ids: Sequence[str]) -> Shown:
+async def _tasks(account: Account, ids: Sequence[str]) -> Mapping[str, Any]:
     data = await account.call("GET", TASKS, query={"task_ids": ",".join(ids)})
-    return {task.id: task for task in read(list[Task], data or []) if task.id}
-
-
-async def _legacy_task(account: Account, path: str, id: str) -> Shown:
-    data = await account.call("GET", f"{path}/{quote(id, safe='')}")
-    return {id: read(LegacyTask, data)} if data else {}
+    return {str(task.get("id")): task for task in read(list[dict[str, Any]], data or [])}
 
 
 def _place(ticket: Ticket) -> tuple[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from math import ceil
 from urllib.parse import quote
 
 from adapters.kling._account import Account
@@ -15,16 +17,28 @@ _PAGE = 500
 _PAGES = 10
 """Pages that are looked through before we say that we do not know."""
 
+_CLOCKS_APART = timedelta(minutes=10)
 
-async def find(account: Account, path: str, tag: str) -> str | None:
+
+async def find(account: Account, path: str, tag: str, *, since: datetime | None, now: float) -> str | None:
     """The provider's id of the task with our id ``tag``; None if the whole list was seen without it.
+
+    ``since``: it is no older; ``now`` in seconds since 1970. The older API cannot be asked for a time.
 
     Raises:
         OutcomeUnknown: two have it, or the list is too long to be read to its end.
     """
     if path == TASKS:
-        return await _asked(account, tag) or await _listed(account, tag)
+        return await _asked(account, tag) or await _listed(account, tag, _window(since, now))
     return await _legacy_asked(account, path, tag) or await _legacy_listed(account, path, tag)
+
+
+def _window(since: datetime | None, now: float) -> dict[str, int]:
+    """The times between which the task was made, in ms; without them the list is that of 30 days."""
+    if since is None:
+        return {}
+    begin = (since - _CLOCKS_APART).timestamp()
+    return {"start_time": int(begin * 1000), "end_time": ceil(now * 1000)}
 
 
 async def _asked(account: Account, tag: str) -> str | None:
@@ -35,15 +49,14 @@ async def _asked(account: Account, tag: str) -> str | None:
     return _only([task for task in read(list[Task], data or []) if task.tag in (None, tag)], tag)
 
 
-async def _listed(account: Account, tag: str) -> str | None:
-    """The list reports the last 30 days: as long as a task is kept."""
+async def _listed(account: Account, tag: str, window: dict[str, int]) -> str | None:
     cursor: str | None = None
     for _ in range(_PAGES):
-        order = {"limit": _PAGE} if cursor is None else {"limit": _PAGE, "cursor": cursor}
+        order = {**window, "limit": _PAGE, **({} if cursor is None else {"cursor": cursor})}
         page = read(Page, await account.call("POST", TASKS, body=order) or {})
         found = _only([task for task in page.result or [] if task.tag == tag], tag)
         cursor = page.next_cursor
-        if found is not None or not page.has_more or not cursor:
+        if found is not None or page.has_more is False or not cursor:
             return found
     raise _too_long(tag)
 

@@ -29,6 +29,7 @@ TASKS = "/tasks"
 _RESOLUTIONS: dict[int, Resolution] = {720: "720p", 1080: "1080p", 2160: "4k"}
 _MODES = {"720p": "std", "1080p": "pro", "4k": "4k"}
 _RATIOS: dict[Fraction, Ratio] = {Fraction(16, 9): "16:9", Fraction(9, 16): "9:16", Fraction(1): "1:1"}
+_NEGATIVE_PROMPT = 2500
 _OMNI_IMAGES = 7
 _LEGACY_IMAGE_BYTES = 10_000_000
 _IMAGE_BYTES = 50_000_000
@@ -54,7 +55,7 @@ def order_of(job: Job, settings: KlingSettings) -> Order:
         raise Unsupported(f"Kling's documentation has no model {job.offer.upstream}.")
     wishes = read_options(job, KlingOptions)
     if wishes.multi_shot and not _takes_multi_shot(model, settings):
-        raise BadRequest(f"options.kling.multi_shot: {job.offer.upstream} has no such setting.")
+        raise Unsupported(f"options.kling.multi_shot: {job.offer.upstream} has no such setting.")
     _check_pairs(job, model)
     try:
         return _legacy(job, model) if model.legacy else _task(job, model, wishes, settings)
@@ -73,6 +74,8 @@ def _check_pairs(job: Job, model: Model) -> None:
     name, resolution = job.offer.upstream, _resolution(job)
     if model.prompt is not None and len(job.request.prompt) > model.prompt:
         raise Unsupported(f"{name} takes a prompt of {model.prompt} characters at most.")
+    if model.negative_prompt and len(job.request.negative_prompt or "") > _NEGATIVE_PROMPT:
+        raise Unsupported(f"{name} takes a negative prompt of {_NEGATIVE_PROMPT} characters at most.")
     if job.output.audio and model.sound_at and resolution not in model.sound_at:
         raise Unsupported(f"{name} makes sound at {', '.join(model.sound_at)} only, not at {resolution}.")
     if job.request.image("last_frame") is not None:

@@ -1,7 +1,8 @@
 """Kling's double for test mode: both APIs, from the specification alone (spec A.1 to A.10).
 
 Imitated: text-to-video, image-to-video and (API of 2026) omni-video, the queries and lists, callbacks. Not
-imitated, and refused as unknown: masks, camera control, elements, voices, shot lists, videos as input, o1.
+imitated, and refused as unknown: masks, camera control, elements, voices, shot lists, videos as input, o1,
+lists of one product type.
 
 Where the specification leaves room, this is strict: ``contents`` on ``/text-to-video`` and ``multi_shot`` on
 ``/omni-video`` are refused, a clip from a first frame has the listed size whose shape is nearest, and a task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -349,7 +348,7 @@ def _shape(given: str, most: int, *, bare: bool) -> Ratio:
         data = base64.b64decode(given, validate=True)
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
             width, height = picture.size
-    except (binascii.Error, UnidentifiedImageError):
+    except (ValueError, UnidentifiedImageError):
         raise _wrong("image: neither a URL nor the base64 of a JPEG or PNG") from None
     if len(data) > most:
         raise _wrong(f"image: more than {most // _MEGABYTE} MB")

@@ -228,6 +228,10 @@ class NoSuchTask(UnexpectedReply):
     """Kling does not know the task that was asked for."""
 
 
+class WrongParameter(BadRequest):
+    """A create was refused for a parameter: which may be our id of the task, used before (spec A.10)."""
+
+
 TOKEN_EXPIRED = 1004
 
 ERRORS: Mapping[int, tuple[type[ProviderError], str]] = {
@@ -241,7 +245,7 @@ ERRORS: Mapping[int, tuple[type[ProviderError], str]] = {
     1102: (OutOfCredit, "the resource pack is used up or has expired"),
     1103: (NotAuthorised, "the account may not use this API or model"),
     1200: (BadRequest, "the request is not valid"),
-    1201: (BadRequest, "a parameter is not valid"),
+    1201: (WrongParameter, "a parameter is not valid"),
     1202: (BadRequest, "the method is not valid"),
     1203: (ModelGone, "the model does not exist"),
     1300: (ContentBlocked, "it is against the platform's policy"),
@@ -255,7 +259,7 @@ ERRORS: Mapping[int, tuple[type[ProviderError], str]] = {
 }
 """Spec A.7, by code and never by HTTP status. After 5xxx on a create there may be a task, or none."""
 
-_ABOUT_THE_INPUT = (BadRequest, ContentBlocked)
+_ABOUT_THE_INPUT = (BadRequest, WrongParameter, ContentBlocked)
 
 
 def classify(response: Response, *, creating: bool) -> Verdict:

@@ -31,7 +31,6 @@ from gateway.kit.http import Client, Response, client, json_object, translating
 from gateway.kit.options import read_options
 from gateway.spec import (
     AccountLimits,
-    BadRequest,
     Failed,
     Job,
     NotAuthorised,
@@ -261,7 +260,7 @@ def _order(job: Job, dialect: Dialect) -> Order:
     output, request = job.output, job.request
     asked = read_options(job, OpenAIVideosOptions).model_dump(exclude_none=True)
     for name in asked.keys() - dialect.takes:
-        raise BadRequest(f"options.openai_videos.{name}: {dialect.title} does not take it.")
+        raise Unsupported(f"options.openai_videos.{name}: {dialect.title} does not take it.")
     beyond = {
         "fps": output.fps,
         "num_frames": round(output.seconds * output.fps),

@@ -7,7 +7,6 @@ extend and characters are not. From openai/openai-openapi of 2026-08-21 and the 
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -295,7 +294,7 @@ async def _read(request: Request) -> tuple[dict[str, Any], bytes | None]:
     if kind == "application/json":
         try:
             body = json.loads(await request.body())
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             raise _Wrong("We could not parse the JSON body of your request.", code=None)
@@ -342,7 +341,7 @@ def _referenced(reference: _ImageUrl) -> bytes:
         raise _Wrong("The image could not be fetched.", param="input_reference")  # there is no network here
     try:
         return base64.b64decode(data, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise _Wrong("The data URL is not valid base64.", param="input_reference") from None
 
 

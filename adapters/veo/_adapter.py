@@ -5,6 +5,7 @@ No idempotency key, no list of jobs, no cancel: a submit whose answer is lost st
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -99,7 +100,8 @@ class Veo(RemoteAdapter):
                 f"This gateway's account at Google cannot have {job.offer.id}; nothing was created.",
                 operator_detail=f"accounts.{job.account} in the section veo has no credential for {surface}.",
             )
-        order = order_of(job, read_options(job, VeoOptions), account, surface)
+        options = read_options(job, VeoOptions)
+        order = await asyncio.to_thread(order_of, job, options, account, surface)  # it reads the images
         url = f"{self._models(where)}/{quote(job.offer.upstream, safe='')}:predictLongRunning"
         headers = await self._credentials(where)
         with translating(_VEO, creating=True):

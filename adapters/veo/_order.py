@@ -19,6 +19,7 @@ def order_of(job: Job, options: VeoOptions, account: Account, surface: Surface) 
         Unsupported: Veo makes no such clip, or this surface does not take an option.
     """
     resolution, aspect_ratio = _frame(job)
+    _check_images(job)
     parameters = Parameters.model_validate(
         {
             "aspect_ratio": aspect_ratio,
@@ -48,6 +49,15 @@ def _frame(job: Job) -> tuple[str, str]:
     if frame is None:
         raise Unsupported(f"Google Veo makes {', '.join(FRAMES)}, not {job.output.size}; {_UNHARMED}.")
     return frame
+
+
+def _check_images(job: Job) -> None:
+    """What goes together, as google-genai 3.3.0 says of both surfaces (GenerateVideosConfig)."""
+    roles = {image.role for image in job.request.images}
+    if "reference" in roles and len(roles) > 1:
+        raise Unsupported(f"Google Veo takes no first or last frame beside references; {_UNHARMED}.")
+    if roles == {"last_frame"}:
+        raise Unsupported(f"Google Veo takes a last frame beside a first one only; {_UNHARMED}.")
 
 
 def _seconds(job: Job, resolution: str) -> int:

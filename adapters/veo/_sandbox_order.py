@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -175,7 +174,7 @@ def read_gemini(body: Any, model: str) -> Order:
     """
     given = _read(GeminiBody, body)
     (instance,), asked = given.instances, given.parameters
-    _check(asked, instance.referenceImages, model)
+    _check(asked, instance, model)
     pictured = bool(instance.image or instance.lastFrame or instance.referenceImages)
     wanted = "allow_adult" if pictured else "allow_all"
     if asked.personGeneration not in (None, wanted):
@@ -198,7 +197,7 @@ def read_vertex(body: Any, model: str) -> Order:
     """
     given = _read(VertexBody, body)
     (instance,), asked = given.instances, given.parameters
-    _check(asked, instance.referenceImages, model)
+    _check(asked, instance, model)
     return Order(
         prompt=instance.prompt,
         resolution=asked.resolution,
@@ -221,14 +220,20 @@ def _read(kind: type[_Given], body: Any) -> _Given:
     raise invalid(f"Invalid value at '{'.'.join([*place, name])}': {first['msg']}")
 
 
-def _check(asked: GeminiParameters | VertexParameters, references: Sequence[Any], model: str) -> None:
-    lite = "-lite-" in model
+def _check(
+    asked: GeminiParameters | VertexParameters, instance: GeminiInstance | VertexInstance, model: str
+) -> None:
+    lite, references = "-lite-" in model, instance.referenceImages
     if asked.resolution == "4k" and lite:
         raise invalid(f"resolution: 4k is not supported by {model}.")
     if references and lite:
         raise invalid(f"referenceImages are not supported by {model}.")
     if len(references) > _MOST_REFERENCES:
         raise invalid(f"referenceImages: at most {_MOST_REFERENCES} are supported.")
+    if references and (instance.image or instance.lastFrame):
+        raise invalid("referenceImages: image and lastFrame are not supported beside them.")
+    if instance.lastFrame and not instance.image:
+        raise invalid("lastFrame is supported for image to video only: image is needed.")
     if asked.durationSeconds != 8 and (asked.resolution != "720p" or references):
         raise invalid("durationSeconds has to be 8 for 1080p, 4k and reference images.")
 

@@ -14,13 +14,14 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from gateway.kit.http import Client, Response, Verdict, json_object, translating
-from gateway.spec import NotAuthorised, UnexpectedReply
+from gateway.spec import NotAuthorised, Unavailable, UnexpectedReply
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address
 _LIFE_S = 3600  # of an assertion, at most
 _MARGIN_S = 300  # a token is replaced this long before it runs out
+_TOKENLESS = "Google's token service gave no token, so that nothing was sent to Google Veo. Try again later."
 
 
 class ServiceAccount(BaseModel):
@@ -88,7 +89,7 @@ class Tokens:
         """A token that is good for some minutes yet.
 
         Raises:
-            NotAuthorised: Google does not accept the account.  Unavailable, UnexpectedReply: no token came.
+            NotAuthorised: Google does not accept the account.  Unavailable: no token came.
         """
         async with self._lock:  # of many calls that find it run out, one fetches
             if self._token is None or self._now() >= self._good_until:
@@ -102,11 +103,14 @@ class Tokens:
     async def _fetch(self) -> str:
         asked_at = self._now()
         form = {"grant_type": _GRANT, "assertion": self._account.assertion(asked_at)}
-        with translating("Google's token service", creating=False, classify=_classify):
-            reply = json_object(await self._http.post(self._account.token_uri, data=form))
+        try:
+            with translating("Google's token service", creating=False, classify=_classify):
+                reply = json_object(await self._http.post(self._account.token_uri, data=form))
+        except UnexpectedReply as error:  # before a submit this is no doubt about the job: nothing was sent
+            raise Unavailable(_TOKENLESS, operator_detail=error.operator_detail) from None
         token, life = reply.get("access_token"), reply.get("expires_in")
         if not isinstance(token, str) or not token:
-            raise UnexpectedReply("Google's token service answered without a token.")
+            raise Unavailable(_TOKENLESS)
         seconds = life if isinstance(life, int) else _LIFE_S
         self._good_until = asked_at + max(0, seconds - _MARGIN_S)
         return token

@@ -202,12 +202,16 @@ def classify(response: Response, *, creating: bool) -> Verdict:
             return NotAuthorised, ""
         case 404 if creating:
             return ModelGone, said
-        case 429 if _PAYMENT.search(said) or any("PerDay" in word for word in reasons):
-            return OutOfCredit, ""
         case 429:
-            return RateLimited, ""
+            return OutOfCredit if _is_spent(said, reasons) else RateLimited, ""
         case _:
             return None
+
+
+def _is_spent(said: str, quotas: set[str]) -> bool:
+    """True for a day's quota, and for words about money. A quota of a minute comes with such words, too."""
+    named = " ".join(quotas)
+    return "PerDay" in named or ("PerMinute" not in named and _PAYMENT.search(said) is not None)
 
 
 def retry_delay(response: Response) -> float | None:

@@ -121,6 +121,7 @@ FORBIDDEN = [
     (I2V, legacy(image=picture(), aspect_ratio="16:9")),
     (I2V, legacy(image="data:image/png;base64," + picture())),
     (I2V, legacy(image="no base64")),
+    (I2V, legacy(image="é")),
     (I2V, legacy(image=picture(299, 299))),
     (I2V, legacy(image=picture(1000, 399))),
     (I2V, legacy(image=picture(kind="GIF"))),
@@ -275,6 +276,17 @@ async def test_our_id_twice_is_two_tasks_or_a_refusal(world: SandboxWorld, kling
         body = task(options={"external_task_id": "a"})
         codes = [call(strict, "POST", "/text-to-video/kling-2.6", json=body).json()["code"] for _ in "12"]
     assert codes == [0, 1201]
+
+
+@pytest.mark.parametrize("upstream", ["kling-v3", "kling-3.0"])
+async def test_where_our_id_is_refused_twice_an_order_sent_again_is_the_task_that_has_it(
+    upstream: str,
+) -> None:
+    with served(KlingSandbox(duplicates="reject")) as world:
+        async with aclosing(world.adapter()) as kling:
+            first = await kling.submit(job(upstream))
+            assert await kling.submit(job(upstream)) == first
+        assert world.created() == 1
 
 
 def ways() -> Iterator[Any]:

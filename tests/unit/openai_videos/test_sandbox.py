@@ -75,6 +75,7 @@ FORBIDDEN: list[tuple[dict[str, Any], str, str]] = [
     ({"input_reference": "data:image/png;base64,AA=="}, "invalid_value", "input_reference"),
     ({"input_reference": {}}, "invalid_value", "input_reference"),
     ({"input_reference": {"image_url": "data:image/png;base64,A"}}, "invalid_value", "input_reference"),
+    ({"input_reference": {"image_url": "data:image/png;base64,é"}}, "invalid_value", "input_reference"),
     ({"input_reference": {"image_url": "data:image/gif;base64,AAAA"}}, "invalid_value", "input_reference"),
     ({"input_reference": {"image_url": "x", "file_id": "y"}}, "invalid_value", "input_reference"),
 ]
@@ -119,7 +120,12 @@ def test_an_image_may_come_as_a_data_url(service: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
-    [(b"{", "application/json", 400), (b"[]", "application/json", 400), (b"x", "text/plain", 415)],
+    [
+        (b"{", "application/json", 400),
+        (b"[" * 200_000, "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"x", "text/plain", 415),
+    ],
 )
 def test_what_is_no_body_is_refused(service: httpx.Client, content: bytes, kind: str, status: int) -> None:
     answer = service.post("/videos", content=content, headers={"content-type": kind})

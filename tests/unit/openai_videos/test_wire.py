@@ -162,7 +162,7 @@ async def test_knobs_go_to_the_servers_that_have_them(adapter: Adapters, job: Jo
         "flow_shift": "5.0",
     }
     for flavour, name in (("openai", "guidance_scale"), ("sglang", "flow_shift")):
-        with pytest.raises(BadRequest, match=rf"options\.openai_videos\.{name}"):
+        with pytest.raises(Unsupported, match=rf"options\.openai_videos\.{name}"):
             await adapter(flavour).submit(job(OWN, options={name: 1}))
     assert route.call_count == 1
 

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,8 @@ from gateway.catalog.prices import cost, price_terms
 from gateway.kit.cards import load_cards
 from gateway.kit.options import read_settings
 from gateway.kit.testing import decode
+from gateway.routing.excluded import Excluded
+from gateway.routing.pairings import paired_output
 from gateway.sandbox.testing import SandboxWorld
 from gateway.spec import (
     ContentBlocked,
@@ -66,7 +69,7 @@ def account(world: SandboxWorld) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def http(world: SandboxWorld) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=world.url) as http:
+    with httpx.Client(base_url=world.url, timeout=30) as http:
         yield http
 
 
@@ -182,6 +185,9 @@ FORBIDDEN_ON_BOTH: list[tuple[Any, str]] = [
     (body({"referenceImages": [REFERENCE]}, durationSeconds=6), "8"),
     (body({"referenceImages": [REFERENCE] * 4}), "3"),
     (body({"referenceImages": [{"image": PICTURE, "referenceType": "FACE"}]}), "referenceType"),
+    (body({"referenceImages": [REFERENCE], "image": PICTURE}), "beside them"),
+    (body({"referenceImages": [REFERENCE], "lastFrame": PICTURE}), "beside them"),
+    (body({"lastFrame": PICTURE}), "image is needed"),
     (body({"image": {"bytesBase64Encoded": "!", "mimeType": "image/png"}}), "Base64"),
     (body({"image": {**PICTURE, "mimeType": "image/webp"}}), "mimeType"),
     (body({"image": {**PICTURE, "mimeType": "image/jpeg"}}), "image/jpeg"),
@@ -408,6 +414,28 @@ class TestTheAdapterMeets:
         await adapter.submit(job(seconds="4"))
         await adapter.aclose()
         assert world.bill()[-1].tag == "att_01"
+
+
+@pytest.mark.parametrize(
+    ("roles", "reason"),
+    [
+        (("first_frame", "reference"), "no first frame"),
+        (("first_frame", "last_frame", "reference"), "no first frame and no last frame"),
+        (("last_frame",), "needs a first frame"),
+        (("first_frame", "last_frame"), None),
+        (("reference", "reference", "reference"), None),
+    ],
+)
+def test_images_that_do_not_go_together_are_not_planned_for(
+    roles: tuple[str, ...], reason: str | None
+) -> None:
+    for card in CARDS.models:
+        if card.images.references or "reference" not in roles:
+            images = {role: png() for role in roles if role != "reference"}
+            references = tuple(png() for role in roles if role == "reference")
+            request = job(images=images, references=references).request
+            with pytest.raises(Excluded, match=reason) if reason else nullcontext():
+                paired_output(request, card)
 
 
 SHAPES = [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 import traceback
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -146,6 +148,19 @@ class TestVertex:
             for color in ("red", "blue")
         ]
 
+    async def test_images_are_read_beside_the_loop_that_watches_all_jobs(self, veo: Any, google: Any) -> None:
+        taking(google)
+        asked = job(images={"first_frame": png()})
+        read_in: list[int] = []
+
+        def read(image: Any) -> bytes:
+            read_in.append(threading.get_ident())
+            return asked.read_image(image)
+
+        await veo().submit(replace(asked, read_image=read))
+        assert threading.get_ident() not in read_in
+        assert read_in
+
     async def test_options_and_a_bucket(self, veo: Any, google: Any) -> None:
         route = taking(google)
         options = {"person_generation": "dont_allow", "enhance_prompt": False, "resize_mode": "pad"}
@@ -180,6 +195,9 @@ class TestVertex:
             {"size": "1920x1080", "seconds": "6"},
             {"size": "3840x2160", "seconds": "4"},
             {"references": (png(),), "seconds": "4"},
+            {"references": (png(),), "images": {"first_frame": png()}},
+            {"references": (png(),), "images": {"last_frame": png()}},
+            {"images": {"last_frame": png()}},
             {"size": "832x480"},
             {"seconds": "5"},
         ],
@@ -415,6 +433,17 @@ REFUSALS: list[tuple[int, Any, type[ProviderError], type[ProviderError]]] = [
         OutOfCredit,
         OutOfCredit,
     ),
+    (
+        429,
+        error(
+            429,
+            "RESOURCE_EXHAUSTED",
+            "You exceeded your current quota, please check your plan and billing details.",
+            [{"violations": [{"quotaId": "VeoRequestsPerMinutePerProjectPerModel"}]}],
+        ),
+        RateLimited,
+        RateLimited,
+    ),
     (499, error(499, "CANCELLED", "cancelled"), OutcomeUnknown, Unavailable),
     (500, error(500, "INTERNAL", "oh"), OutcomeUnknown, Unavailable),
     (503, error(503, "UNAVAILABLE", "oh"), OutcomeUnknown, Unavailable),
@@ -603,8 +632,9 @@ class TestTokens:
             (httpx.Response(403, json={"error": "disabled"}), NotAuthorised),
             (httpx.Response(429), RateLimited),
             (httpx.Response(503), Unavailable),
-            (httpx.Response(200, json={"token_type": "Bearer"}), UnexpectedReply),
-            (httpx.Response(200, text="<html>"), UnexpectedReply),
+            (httpx.Response(404), Unavailable),
+            (httpx.Response(200, json={"token_type": "Bearer"}), Unavailable),
+            (httpx.Response(200, text="<html>"), Unavailable),
             (httpx.ReadTimeout("slow"), Unavailable),
             (httpx.ConnectError("away"), Unavailable),
         ],
