@@ -149,7 +149,7 @@ class GeminiOmniSandbox(FakeProvider):
         match why:
             case "rate_limited":
                 quota = {"quotaId": "GenerateRequestsPerMinutePerProjectPerModel"}
-                details = [
+                details: list[Mapping[str, Any]] = [
                     {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [quota]},
                     {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "13s"},
                 ]

@@ -177,7 +177,6 @@ class Task(In):
     content: Content | None = None
     usage: TaskUsage | None = None
     seed: int | None = None
-    safety_identifier: str | None = None
 
 
 class Page(In):
