@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import respx
 
 from adapters.seedance._adapter import Seedance
+from adapters.seedance._prompt import without_flags
 from adapters.seedance._settings import Account, SeedanceOptions, SeedanceSettings
 from gateway.spec import (
     BadRequest,
@@ -303,6 +305,13 @@ async def test_flags_in_a_prompt_are_removed_and_told(
     assert isinstance(done, Succeeded)
     notes = [note.detail for note in done.notes if note.code == "prompt_flags_removed"]
     assert [note.endswith(f": {removed}") for note in notes] == ([True] if removed else [])
+
+
+def test_a_prompt_of_hyphens_takes_no_time() -> None:
+    hyphens = "-" * 32_000
+    begun = time.process_time()
+    assert without_flags(hyphens) == (hyphens, ())
+    assert time.process_time() - begun < 1  # tried from every hyphen it took a minute
 
 
 async def test_a_prompt_of_flags_only_leaves_nothing_to_make(adapter: Seedance, job: Builds) -> None:
