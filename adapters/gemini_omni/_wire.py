@@ -199,14 +199,17 @@ _DELAY = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 
 
 def verdict(response: Response, *, creating: bool) -> Verdict:
-    """What a refusal means; None where the kit's own rules hold, as for every 5xx."""
+    """What a refusal means; None where the kit's own rules hold, as for every 5xx.
+
+    What it says of the operator's account, by its number at times, is not for callers.
+    """
     trouble = trouble_in(response)
     details, words = json.dumps(trouble.details or []), trouble.words
     match response.status_code:
         case 400 if "API_KEY_INVALID" in details or "API KEY NOT VALID" in words:
             return NotAuthorised, ""
         case 429:
-            return OutOfCredit if _is_spent(details, words) else RateLimited, trouble.said
+            return OutOfCredit if _is_spent(details, words) else RateLimited, ""
         case 400 | 403 | 404 | 410 | 413 | 422 if not creating:
             return None
         case 404 | 410:
@@ -216,7 +219,7 @@ def verdict(response: Response, *, creating: bool) -> Verdict:
         case 400 | 422 if _POLICY.search(words):
             return ContentBlocked, trouble.said
         case 400 if "FAILED_PRECONDITION" in words:
-            return OutOfCredit if "BILLING" in words else Unsupported, trouble.said
+            return (OutOfCredit, "") if "BILLING" in words else (Unsupported, trouble.said)
         case 400 | 413 | 422:
             return BadRequest, trouble.said
         case _:

@@ -248,6 +248,8 @@ _MEANINGS: dict[str, type[ProviderError]] = {
     "ContentSecurityDetectionError": OutcomeUnknown,
 }
 _RISK = "RiskDetection"
+_FOR_CALLERS = (BadRequest, ContentBlocked, ModelGone)
+"""What callers are told in the provider's own words; the rest speaks of the operator's account."""
 
 
 def meaning(code: str) -> type[ProviderError] | None:
@@ -263,7 +265,9 @@ def classify(response: Response) -> Verdict:
         return None
     trouble = _trouble(response)
     kind = meaning(trouble.code or "")
-    return None if kind is None else (kind, trouble.message or "")
+    if kind is None:
+        return None
+    return kind, (trouble.message or "") if issubclass(kind, _FOR_CALLERS) else ""
 
 
 def _trouble(response: Response) -> Trouble:

@@ -221,6 +221,26 @@ async def test_every_documented_refusal_has_its_class(
     assert route.call_count == 1
 
 
+@pytest.mark.parametrize(
+    ("http", "name", "shown"),
+    [
+        (400, "INVALID_ARGUMENT", True),
+        (429, "RESOURCE_EXHAUSTED", False),
+        (400, "FAILED_PRECONDITION", False),
+    ],
+)
+@respx.mock
+async def test_callers_are_told_of_their_input_and_not_of_our_project(
+    adapter: GeminiOmni, job: Jobs, http: int, name: str, shown: bool
+) -> None:
+    body = status(name, "No billing for project_number:4711.")
+    respx.post(f"{BASE}/interactions").respond(http, json=body)
+    with pytest.raises(ProviderError) as caught:
+        await adapter.submit(job())
+    assert ("4711" in caught.value.caller_detail) == shown
+    assert "4711" in caught.value.operator_detail
+
+
 @respx.mock
 async def test_a_retry_after_header_counts_before_the_body(adapter: GeminiOmni, job: Jobs) -> None:
     body = status("RESOURCE_EXHAUSTED", "slow down", WAIT)

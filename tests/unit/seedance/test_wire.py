@@ -432,6 +432,21 @@ async def test_what_a_refused_create_means(
 
 
 @pytest.mark.parametrize(
+    ("status", "code", "shown"),
+    [(400, "InvalidParameter", True), (429, "SetLimitExceeded", False), (403, "AccountOverdueError", False)],
+)
+async def test_callers_are_told_of_their_input_and_not_of_our_account(
+    adapter: Seedance, job: Builds, status: int, code: str, shown: bool
+) -> None:
+    with respx.mock:
+        respx.post(BYTEPLUS).respond(status, json=refusal(code, "it says no to account 4711"))
+        with pytest.raises(ProviderError) as caught:
+            await adapter.submit(job("seedance-1.5-pro"))
+    assert ("4711" in caught.value.caller_detail) == shown
+    assert "4711" in caught.value.operator_detail
+
+
+@pytest.mark.parametrize(
     ("answer", "error"),
     [
         (httpx.Response(200, json={}), UnexpectedReply),
