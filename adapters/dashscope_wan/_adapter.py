@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ from gateway.spec import (
     RemoteAdapter,
     Snapshot,
     Ticket,
+    Unavailable,
     UnexpectedReply,
     Unready,
     Unsupported,
@@ -170,10 +172,10 @@ class DashscopeWan(RemoteAdapter):
         if params is None:
             raise Unsupported(f"{job.offer.id} does not say how its model is spoken to.")
         account = self._account_of(job)
-        body = order_of(job, params).body()
+        order = await asyncio.to_thread(order_of, job, params)
         path = _CREATE_FROM_FRAMES if params.body == "frames" else _CREATE
         with translating(PROVIDER, creating=True, classify=classify):
-            response = await self._client(account).post(path, json=body, headers=_ASYNC)
+            response = await self._client(account).post(path, json=order.body(), headers=_ASYNC)
             reply = read(TaskReply, json_object(response))
         if reply.output is None or not reply.output.task_id:
             raise _no_task(response, creating=True)
@@ -210,7 +212,7 @@ class DashscopeWan(RemoteAdapter):
         matching = []
         for id in await self._listed(account, job):
             reply, _ = await self._look(account, id)
-            if may_be(reply, job.request.prompt, job.output.seconds, size):
+            if may_be(reply, job, size):
                 matching.append(id)
         if len(matching) > 1:
             raise OutcomeUnknown(
@@ -240,8 +242,11 @@ class DashscopeWan(RemoteAdapter):
             return read(TaskReply, json_object(response)), response
 
     async def _listed(self, account: str, job: Job) -> Sequence[str]:
-        """The tasks of the job's model since the job's tag was made."""
-        query: dict[str, Any] = {**window(job.tag, datetime.now(UTC)), "model_name": job.offer.upstream}
+        """The tasks of the job's model since the job was planned."""
+        query: dict[str, Any] = {
+            **window(job.planned_at, datetime.now(UTC)),
+            "model_name": job.offer.upstream,
+        }
         ids: dict[str, None] = {}  # a task may move to the next page meanwhile
         for page in range(1, _MOST_PAGES + 1):
             with translating(PROVIDER, creating=False, classify=classify):
@@ -272,7 +277,12 @@ class DashscopeWan(RemoteAdapter):
     def _account_of(self, job: Job) -> str:
         """The account that was planned, once it is sure that it can have the offer."""
         known = self._settings.accounts.get(job.account)
-        if known is not None and not self.serves(job.offer, job.account):
+        if known is None:
+            raise NotAuthorised(
+                f"This gateway no longer has the account at {PROVIDER} that this job is for.",
+                operator_detail=f"dashscope_wan.accounts has no {job.account!r} any more: put it back.",
+            )
+        if not self.serves(job.offer, job.account):
             raise Unsupported(
                 f"This gateway's account at {PROVIDER} is of another region than {job.offer.id}.",
                 operator_detail=f"dashscope_wan.accounts.{job.account} is in {known.region}, not in"
@@ -283,9 +293,10 @@ class DashscopeWan(RemoteAdapter):
     def _client(self, account: str) -> Client:
         found = self._clients.get(account)
         if found is None:
-            raise NotAuthorised(
-                f"This gateway no longer has the account at {PROVIDER} that this job is for.",
-                operator_detail=f"dashscope_wan.accounts has no {account!r} any more: put it back.",
+            raise Unavailable(  # no word of the provider's about a key
+                f"{PROVIDER} cannot be asked: this gateway no longer has the account of this job.",
+                operator_detail=f"dashscope_wan.accounts has no {account!r} any more, and it has jobs: put it"
+                " back.",
             )
         return found
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from datetime import datetime, timedelta, timezone
 
-from adapters.dashscope_wan._wire import TaskReply, TaskUsage
+from adapters.dashscope_wan._wire import SHAPES, TaskReply, TaskUsage
+from gateway.spec import Job
 
 KEPT_FOR = timedelta(hours=24)
 """Tasks are listed, and answered for, no longer than that."""
@@ -17,23 +17,10 @@ _BEIJING = timezone(timedelta(hours=8))
 _SHORTEST_PROMPT_LIMIT = 800
 """Characters. Prompts over a model's limit are cut, not refused; no model's limit is less."""
 
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 
-
-def made_at(tag: str) -> datetime | None:
-    """When a tag was made, from the UUIDv7 in its 26 digits of Crockford's base32; None if it holds none."""
-    digits = tag.rpartition("_")[2]
-    if len(digits) != 26 or not set(digits) <= set(_DIGITS):
-        return None
-    value = sum(_DIGITS.index(digit) << 5 * place for place, digit in enumerate(reversed(digits)))
-    if value >> 128 or value >> 76 & 0xF != 7:
-        return None
-    return datetime.fromtimestamp((value >> 80) / 1000, UTC)
-
-
-def window(tag: str, now: datetime) -> dict[str, str]:
-    """The query for the tasks that may be this tag's: none is older than the tag itself."""
-    since = max(made_at(tag) or now - KEPT_FOR, now - KEPT_FOR)
+def window(planned_at: datetime | None, now: datetime) -> dict[str, str]:
+    """The query for the tasks that may be a job's: none is older than its plan."""
+    since = max(planned_at or now - KEPT_FOR, now - KEPT_FOR)
     return {"start_time": _listed(since - _CLOCKS_APART), "end_time": _listed(now + _CLOCKS_APART)}
 
 
@@ -41,15 +28,21 @@ def _listed(at: datetime) -> str:
     return at.astimezone(_BEIJING).strftime("%Y%m%d%H%M%S")
 
 
-def may_be(reply: TaskReply, prompt: str, seconds: Decimal, size: str | None) -> bool:
-    """True if a task has this prompt and, as far as it tells, this length and size.
+def may_be(reply: TaskReply, job: Job, size: str | None) -> bool:
+    """True if a task has this job's prompt and, as far as it tells, its length, resolution and ``size``.
 
-    The prompt is shown as it was sent or cut to the model's limit; nothing is shown before the end.
+    ``size`` is ``W*H`` where that was ordered, else None. The prompt is shown as it was sent or cut to the
+    model's limit; nothing is shown before the end.
     """
+    prompt = job.request.prompt
     shown = reply.output.orig_prompt if reply.output else None
     if not shown or not prompt.startswith(shown):
         return False
     if len(shown) < min(len(prompt), _SHORTEST_PROMPT_LIMIT):
         return False
     usage = reply.usage or TaskUsage()
-    return usage.seconds in (None, seconds) and (size is None or usage.pixels in (None, size))
+    return (
+        usage.seconds in (None, job.output.seconds)
+        and usage.tier in (None, SHAPES[job.output.size][0])
+        and (size is None or usage.pixels in (None, size))
+    )

@@ -136,6 +136,7 @@ class TaskUsage(_Told):
     video_duration: Decimal | None = None
     size: str | None = None
     video_ratio: str | None = None
+    SR: int | str | None = None
 
     @property
     def seconds(self) -> Decimal | None:
@@ -146,6 +147,11 @@ class TaskUsage(_Told):
     def pixels(self) -> str | None:
         """``W*H``, where it is told."""
         return self.size or self.video_ratio
+
+    @property
+    def tier(self) -> str | None:
+        """``480P`` and so on, where it is told: from 2.6 on."""
+        return None if self.SR is None else f"{self.SR}P"
 
 
 class TaskReply(_Told):
@@ -238,14 +244,20 @@ _FOR_CALLERS = (BadRequest, ContentBlocked, ModelGone)
 
 
 def classify(response: Response) -> Verdict:
-    """What an error means, by the code in its body; also of one that came with HTTP 200."""
+    """What an error means, by the code in its body; also of one that came with HTTP 200.
+
+    408, 499 and 5xx prove nothing, whatever their code says; but a model that is gone is gone at any status.
+    """
     try:
         body = response.json()
     except ValueError:
         return None
     code, message = _said(body)
     kind = _kind(code, message)
-    return None if kind is None else (kind, message if issubclass(kind, _FOR_CALLERS) else "")
+    doubtful = response.status_code in (408, 499) or response.status_code >= 500
+    if kind is None or (doubtful and kind is not ModelGone):
+        return None
+    return kind, message if issubclass(kind, _FOR_CALLERS) else ""
 
 
 def error_code(response: Response) -> str | None:

@@ -170,7 +170,8 @@ class GeminiOmni(RemoteAdapter):
             case "queued":
                 return Queued()
             case "cancelled":
-                return Stopped()
+                tokens = interaction.video_tokens()
+                return Stopped(billed=bool(tokens), usage=Usage(tokens=tokens))
             case "completed":
                 return await self._completed(service, interaction)
             case "failed" | "incomplete" | "budget_exceeded" | "requires_action" | "requires_continuation":
@@ -283,7 +284,9 @@ async def _look(service: _Service, ticket: Ticket) -> Interaction:
 
 
 async def _file(service: _Service, uri: str) -> Snapshot | None:
-    """What stands in the way of fetching the file, or None. The key is for Google's hosts alone.
+    """What stands in the way of fetching the file; None where nothing does, or only fetching it will tell.
+
+    The key is for Google's hosts alone.
 
     Raises:
         UnexpectedReply: it lies elsewhere.
@@ -298,7 +301,10 @@ async def _file(service: _Service, uri: str) -> Snapshot | None:
     if named is None:
         return None
     with translating(_TITLE, creating=False, classify=partial(verdict, creating=False)):
-        state = json_object(await service.client.get(f"/files/{named[1]}")).get("state")
+        reply = await service.client.get(f"/files/{named[1]}")
+        if reply.status_code in (403, 404):  # so are files that are gone: the key is not at fault
+            return None
+        state = json_object(reply).get("state")
     if state == "PROCESSING":
         return Running()
     if state == "FAILED":

@@ -148,10 +148,14 @@ class GeminiOmniSandbox(FakeProvider):
     def refuse(self, why: Refusal) -> Response:
         match why:
             case "rate_limited":
-                delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "13s"}
-                wrong = _Wrong(
-                    429, "Resource has been exhausted.", status="RESOURCE_EXHAUSTED", details=[delay]
-                )
+                quota = {"quotaId": "GenerateRequestsPerMinutePerProjectPerModel"}
+                details: list[Mapping[str, Any]] = [
+                    {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [quota]},
+                    {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "13s"},
+                ]
+                # the same words for every quota, a minute's too
+                message = "You exceeded your current quota, please check your plan and billing details."
+                wrong = _Wrong(429, message, status="RESOURCE_EXHAUSTED", details=details)
             case "out_of_credit":
                 message = "Your prepayment credits are depleted. Please manage your billing."
                 wrong = _Wrong(429, message, status="RESOURCE_EXHAUSTED")

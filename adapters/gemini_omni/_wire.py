@@ -162,13 +162,14 @@ class Interaction(BaseModel):
         return " ".join(" ".join(part.text or "" for part in self._output()).split())
 
     def video_tokens(self) -> int | None:
-        """The tokens that are billed as video; None where it does not say."""
+        """The tokens that are billed as video; None where it does not say, which is not the same as none."""
         if self.usage is None:
             return None
-        by_kind = self.usage.output_tokens_by_modality
-        if by_kind is None:
+        kinds = self.usage.output_tokens_by_modality
+        if not kinds:
             return self.usage.total_output_tokens
-        return sum(kind.tokens or 0 for kind in by_kind if (kind.modality or "").lower() == "video")
+        told = [kind.tokens for kind in kinds if (kind.modality or "").lower() == "video"]
+        return None if not told or None in told else sum(count or 0 for count in told)
 
     def troubles(self) -> list[Trouble]:
         """Everything that went wrong."""
@@ -198,15 +199,17 @@ _DELAY = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 
 
 def verdict(response: Response, *, creating: bool) -> Verdict:
-    """What a refusal means; None where the kit's own rules hold, as for every 5xx."""
+    """What a refusal means; None where the kit's own rules hold, as for every 5xx.
+
+    What it says of the operator's account, by its number at times, is not for callers.
+    """
     trouble = trouble_in(response)
     details, words = json.dumps(trouble.details or []), trouble.words
     match response.status_code:
         case 400 if "API_KEY_INVALID" in details or "API KEY NOT VALID" in words:
             return NotAuthorised, ""
         case 429:
-            spent = "perday" in details.lower() or _MONEY.search(words)
-            return OutOfCredit if spent else RateLimited, trouble.said
+            return OutOfCredit if _is_spent(details, words) else RateLimited, ""
         case 400 | 403 | 404 | 410 | 413 | 422 if not creating:
             return None
         case 404 | 410:
@@ -216,11 +219,20 @@ def verdict(response: Response, *, creating: bool) -> Verdict:
         case 400 | 422 if _POLICY.search(words):
             return ContentBlocked, trouble.said
         case 400 if "FAILED_PRECONDITION" in words:
-            return OutOfCredit if "BILLING" in words else Unsupported, trouble.said
+            return (OutOfCredit, "") if "BILLING" in words else (Unsupported, trouble.said)
         case 400 | 413 | 422:
             return BadRequest, trouble.said
         case _:
             return None
+
+
+def _is_spent(details: str, words: str) -> bool:
+    """True if a 429 is about money or the day's quota.
+
+    Where it names a quota of a minute it is not, though its message tells to check the "billing details".
+    """
+    quotas = details.lower()
+    return "perday" in quotas or ("perminute" not in quotas and _MONEY.search(words) is not None)
 
 
 def retry_delay(response: Response) -> float | None:
@@ -252,11 +264,15 @@ def without_video(interaction: Interaction) -> Failed:
 
 
 def failure(interaction: Interaction) -> Failed:
-    """An interaction that ended without being completed."""
+    """An interaction that ended without being completed; what it used is billed all the same."""
+    billed = bool(interaction.video_tokens())
     troubles = interaction.troubles()
     said = "; ".join(trouble.said for trouble in troubles if trouble.said)[:300] or "It gave no reason."
     if any(_POLICY.search(trouble.words) for trouble in troubles):
-        return Failed(code="content_blocked", message=f"Gemini refused the content: {said}", user_fault=True)
+        message = f"Gemini refused the content: {said}"
+        return Failed(code="content_blocked", message=message, user_fault=True, billed=billed)
     if interaction.status == "budget_exceeded":
-        return Failed(code="out_of_credit", message=f"This gateway's budget at Gemini is used up: {said}")
-    return Failed(code="gave_up", message=f"Gemini gave the job up ({interaction.status}): {said}")
+        message = f"This gateway's budget at Gemini is used up: {said}"
+        return Failed(code="out_of_credit", message=message, billed=billed)
+    message = f"Gemini gave the job up ({interaction.status}): {said}"
+    return Failed(code="gave_up", message=message, billed=billed)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from pydantic import ValidationError
 from typing_extensions import override
 
-from adapters.seedance._order import order_of
+from adapters.seedance._order import notes_of, order_of
 from adapters.seedance._settings import PresetParams, SeedanceOptions, SeedanceSettings
 from adapters.seedance._wire import (
     MOST_LISTED,
@@ -112,7 +112,8 @@ class Seedance(RemoteAdapter):
     @override
     async def submit(self, job: Job) -> Ticket:
         account = self._account(job)
-        order, notes = order_of(job, account, read_options(job, SeedanceOptions))
+        options = read_options(job, SeedanceOptions)
+        order, notes = await asyncio.to_thread(order_of, job, account, options)
         with translating(PROVIDER, creating=True, classify=classify):
             # for the provider's support to find the call by: it makes nothing idempotent
             traced = {"X-Client-Request-Id": job.tag}
@@ -122,8 +123,7 @@ class Seedance(RemoteAdapter):
     def ticket(self, job: Job, upstream_id: str) -> Ticket:
         """The ticket of a task that a person found, by its id; looked at before it is adopted."""
         account = self._account(job)
-        _, notes = order_of(job, account, read_options(job, SeedanceOptions))
-        return _ticket(job, account, upstream_id, notes)
+        return _ticket(job, account, upstream_id, notes_of(job, account))
 
     @override
     async def poll(self, ticket: Ticket) -> Snapshot:
@@ -163,14 +163,14 @@ class Seedance(RemoteAdapter):
             OutcomeUnknown: more than one task has the tag.
         """
         account, tier = self._account(job), _tier(job)
-        _, notes = order_of(job, account, read_options(job, SeedanceOptions))
+        notes = await asyncio.to_thread(notes_of, job, account)
         found: set[str] = set()
         looked_at = 0
         for number in range(1, MOST_LISTED + 1):
             query = {"page_num": number, "page_size": MOST_LISTED, "filter.service_tier": tier}
             page = await self._list(account, query)
             tasks = page.items or ()
-            found |= {task.id for task in tasks if task.id and task.safety_identifier == job.tag}
+            found |= {id for id, task in _by_id(page).items() if task.get("safety_identifier") == job.tag}
             looked_at += len(tasks)
             if not tasks or looked_at >= (page.total or 0):
                 break
@@ -239,13 +239,14 @@ class Seedance(RemoteAdapter):
             page = await self._list(account, query)
         except ProviderError as error:
             return {_key(ticket): error for ticket in tickets}
-        listed = {task.id: task for task in page.items or ()}
+        listed = _by_id(page)
         return {_key(ticket): await self._seen(listed.get(ticket.id), ticket) for ticket in tickets}
 
-    async def _seen(self, listed: Task | None, ticket: Ticket) -> Snapshot | ProviderError:
+    async def _seen(self, listed: dict[str, Any] | None, ticket: Ticket) -> Snapshot | ProviderError:
         """What became of a task; one that the list leaves out is asked for by itself."""
         try:
-            return _snapshot(listed or await self._task(ticket), _kept(ticket))
+            task = await self._task(ticket) if listed is None else read(Task, listed)
+            return _snapshot(task, _kept(ticket))
         except ProviderError as error:
             return error
 
@@ -278,6 +279,10 @@ def _success(task: Task, kept: Kept) -> Succeeded:
         notes.append(Note(code="last_frame", detail=f"for 24 hours at {content.last_frame_url}"))
     tokens = task.usage.completion_tokens if task.usage else None
     return Succeeded(url=content.video_url, usage=Usage(tokens=tokens), notes=tuple(notes))
+
+
+def _by_id(page: Page) -> dict[str, dict[str, Any]]:
+    return {id: task for task in page.items or () if isinstance(id := task.get("id"), str)}
 
 
 def _ticket(job: Job, account: str, id: str, notes: tuple[Note, ...]) -> Ticket:

@@ -18,6 +18,9 @@ _ROLES: dict[ImageRole, Literal["first_frame", "last_frame", "reference_image"]]
     "last_frame": "last_frame",
     "reference": "reference_image",
 }
+_MOST_SENT = 63_000_000
+"""Bytes of images in base64: a whole request may have 64 MB."""
+
 _EXPIRES_S = (3600, 259_200)
 """How soon and how late a task may expire."""
 
@@ -27,20 +30,33 @@ def order_of(job: Job, account: str, options: SeedanceOptions) -> tuple[Order, t
 
     Raises:
         BadRequest: nothing is left of the prompt.
-        Unsupported: images in parts that do not go together, or a draft of another account.
+        Unsupported: images in parts that do not go together or are too much, a camera that this model cannot
+            hold still, or a draft of another account.
     """
     draft = _draft(job, account)
     if draft is not None:
         return _finishing(job, options, draft), ()
+    prompt, notes = _prompt(job)
+    return _whole(job, options, prompt), notes
+
+
+def notes_of(job: Job, account: str) -> tuple[Note, ...]:
+    """What the caller should know of an order that was placed; its images are not looked at."""
+    return () if _draft(job, account) is not None else _prompt(job)[1]
+
+
+def _prompt(job: Job) -> tuple[str, tuple[Note, ...]]:
     prompt, notes = without_flags(job.request.prompt)
     if job.request.continues is not None:
         detail = "the preview is gone at the provider's, so the final video is made from the beginning"
         notes = (*notes, Note(code="restarted", detail=detail))
-    return _whole(job, options, prompt), notes
+    return prompt, notes
 
 
 def _whole(job: Job, options: SeedanceOptions, prompt: str) -> Order:
     params = PresetParams.model_validate(job.preset.params)
+    if options.camera_fixed is not None and (not params.holds_camera or job.request.image("reference")):
+        raise Unsupported(f"{PROVIDER} has no camera_fixed for this model, or these images; leave it out.")
     resolution, ratio = shape_of(job.output.size)
     framed = job.request.image("first_frame") is not None
     return Order(
@@ -104,6 +120,8 @@ def _images(job: Job) -> Iterator[Image]:
         raise Unsupported(f"{PROVIDER} takes references or frames, not both; leave the one or the other out.")
     if roles == {"last_frame"}:
         raise Unsupported(f"{PROVIDER} takes a last frame beside a first one only; send both.")
+    if sum(image.bytes for image in job.request.images) * 4 / 3 > _MOST_SENT:
+        raise Unsupported(f"{PROVIDER} takes 64 MB with all images; send fewer, or smaller ones.")
     for image in job.request.images:
         yield Image(image_url=Url(url=_data_url(job.read_image(image))), role=_ROLES[image.role])
 

@@ -13,7 +13,7 @@ _FLAG = re.compile(
     """,
     re.VERBOSE,
 )
-_DASH = re.compile(r"-{2,}(?=[^\W\d])")
+_DASH = re.compile(r"(?<!-)-{2,}(?=[^\W\d])")  # from a run's start alone, or a long one takes its square
 _GAP = re.compile(r"[ \t]{2,}")
 
 

@@ -17,6 +17,7 @@ from adapters.seedance._sandbox_models import Model
 from gateway.kit.sandbox import FakeJob
 
 _MOST_BYTES = 30_000_000
+_LONGEST_BODY = 64_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _RATIOS = {"16:9": 16 / 9, "4:3": 4 / 3, "1:1": 1.0, "3:4": 3 / 4, "9:16": 9 / 16, "21:9": 21 / 9}
 _FLAG = re.compile(r"--(\w+) +(\S+)")
@@ -110,6 +111,8 @@ def read_body(body: bytes) -> Create:
     Raises:
         No: the first fault that is found.
     """
+    if len(body) > _LONGEST_BODY:
+        raise bad("content", "the whole request has more than 64 MB")
     try:
         return Create.model_validate_json(body)
     except ValidationError as error:

@@ -61,13 +61,14 @@ class SeedanceOptions(Value):
 class PresetParams(Value):
     """What a preset of our cards says about its model and the way to run it.
 
-    ``takes_sound``: it has ``generate_audio``, which is then always sent, since left out it means yes.
-    ``frame_sets_ratio``: it refuses a ratio beside a first frame. ``unconfirmed``: only where the operator
-    allows it.
+    ``holds_camera``: it has ``camera_fixed``. ``takes_sound``: it has ``generate_audio``, which is then
+    always sent, since left out it means yes. ``frame_sets_ratio``: it refuses a ratio beside a first frame.
+    ``unconfirmed``: only where the operator allows it.
     """
 
     service_tier: Tier | None = None
     draft: bool = False
+    holds_camera: bool = False
     takes_sound: bool = False
     frame_sets_ratio: bool = False
     unconfirmed: bool = False

@@ -18,6 +18,7 @@ from gateway.spec import (
     Failed,
     ModelGone,
     NotAuthorised,
+    OutcomeUnknown,
     OutOfCredit,
     ProviderError,
     RateLimited,
@@ -142,6 +143,8 @@ class Created(In):
 class Trouble(In):
     """Why a call was refused, or a task failed."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     code: str | None = None
     message: str | None = None
 
@@ -174,13 +177,15 @@ class Task(In):
     content: Content | None = None
     usage: TaskUsage | None = None
     seed: int | None = None
-    safety_identifier: str | None = None
 
 
 class Page(In):
-    """A page of the list; ``total`` counts what the filters let through."""
+    """A page of the list; ``total`` counts what the filters let through.
 
-    items: tuple[Task, ...] | None = None
+    Its items are read one by one, as :class:`Task`: one that cannot be must not hide the others.
+    """
+
+    items: tuple[dict[str, Any], ...] | None = None
     total: int | None = None
 
 
@@ -238,10 +243,13 @@ _MEANINGS: dict[str, type[ProviderError]] = {
     "ModelLoadingError": Unavailable,
     "QuotaExceeded": OutOfCredit,
     "SetLimitExceeded": OutOfCredit,
-    "InternalServiceError": Unavailable,
-    "ContentSecurityDetectionError": Unavailable,
+    # nothing says that no task was created
+    "InternalServiceError": OutcomeUnknown,
+    "ContentSecurityDetectionError": OutcomeUnknown,
 }
 _RISK = "RiskDetection"
+_FOR_CALLERS = (BadRequest, ContentBlocked, ModelGone)
+"""What callers are told in the provider's own words; the rest speaks of the operator's account."""
 
 
 def meaning(code: str) -> type[ProviderError] | None:
@@ -252,12 +260,14 @@ def meaning(code: str) -> type[ProviderError] | None:
 
 
 def classify(response: Response) -> Verdict:
-    """What a refusal means by its code. A 5xx proves nothing, whatever its code says."""
-    if response.status_code >= 500:
+    """What a refusal means by its code. 408, 499 and 5xx prove nothing, whatever their code says."""
+    if response.status_code in (408, 499) or response.status_code >= 500:
         return None
     trouble = _trouble(response)
     kind = meaning(trouble.code or "")
-    return None if kind is None else (kind, trouble.message or "")
+    if kind is None:
+        return None
+    return kind, (trouble.message or "") if issubclass(kind, _FOR_CALLERS) else ""
 
 
 def _trouble(response: Response) -> Trouble:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,14 +16,14 @@ import pytest
 import respx
 
 from adapters.dashscope_wan._adapter import DashscopeWan, StudioSettings
-from adapters.dashscope_wan._lookup import made_at, window
-from gateway.db.ids import new_id
+from adapters.dashscope_wan._lookup import window
 from gateway.kit.options import read_settings
 from gateway.spec import (
     AccountLimits,
     BadRequest,
     ContentBlocked,
     Failed,
+    InputImage,
     ModelGone,
     NotAuthorised,
     Offer,
@@ -285,7 +287,7 @@ async def test_an_account_has_the_offers_of_its_region(
 async def test_a_job_whose_account_is_gone_is_left_alone(adapter: DashscopeWan) -> None:
     gone = Ticket(id=ID, data={"account": "old"})
     for call in (adapter.poll, adapter.cancel):
-        with pytest.raises(NotAuthorised, match="no longer has the account"):
+        with pytest.raises(Unavailable, match="no longer has the account"):
             await call(gone)
 
 
@@ -408,6 +410,7 @@ ERRORS: list[tuple[int, str, str, type[ProviderError], type[ProviderError]]] = [
     (400, "InvalidParameter", "Model not exist.", ModelGone, ModelGone),
     (404, "ModelNotFound", "", ModelGone, ModelGone),
     (403, "Model.NotExist", "", ModelGone, ModelGone),
+    (500, "Model.NotExist", "", ModelGone, ModelGone),
     (404, "WorkSpaceNotFound", "", NotAuthorised, NotAuthorised),
     (400, "DataInspectionFailed", "no", ContentBlocked, ContentBlocked),
     (400, "IPInfringementSuspect", "no", ContentBlocked, ContentBlocked),
@@ -469,6 +472,31 @@ async def test_an_error(
         with pytest.raises(ProviderError) as caught:
             await adapter.poll(TICKET)
         assert type(caught.value) is on_a_look, (http, body)
+
+
+@pytest.mark.parametrize("status", [408, 499, 500, 503])
+@pytest.mark.parametrize("code", ["Throttling.RateQuota", "InvalidParameter", "Arrearage"])
+async def test_a_status_that_proves_nothing_does_so_whatever_its_code(
+    respx_mock: respx.MockRouter, adapter: DashscopeWan, status: int, code: str
+) -> None:
+    respx_mock.post(f"{SINGAPORE}{CREATE}").respond(status, json={"code": code, "message": ""})
+    with pytest.raises(OutcomeUnknown):
+        await adapter.submit(make(T2V, size="832x480"))
+
+
+async def test_images_are_read_beside_the_loop_that_all_looks_share(
+    respx_mock: respx.MockRouter, adapter: DashscopeWan
+) -> None:
+    respx_mock.post(f"{SINGAPORE}{CREATE}").respond(json=TAKEN)
+    job, threads = make("wan-2.2-i2v-plus/singapore", pictures={"first_frame": FIRST}), set[int]()
+
+    def read_image(image: InputImage) -> bytes:
+        threads.add(threading.get_ident())
+        return FIRST
+
+    await adapter.submit(replace(job, read_image=read_image))
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_the_callers_are_told_of_their_input_and_not_of_our_account(
@@ -655,6 +683,20 @@ async def test_a_lost_job_is_found_by_what_it_asked_for(
     assert found == (Ticket(id=ids[matching[0]], data={"account": "default"}) if matching else None)
 
 
+async def test_a_clip_of_another_resolution_is_another_job(
+    respx_mock: respx.MockRouter, adapter: DashscopeWan
+) -> None:
+    usage = {"duration": 5, "output_video_duration": 5, "SR": 1080, "ratio": "16:9"}
+    respx_mock.get(f"{SINGAPORE}/api/v1/tasks").respond(json=listed("a", "b"))
+    other = done(usage, orig_prompt="a red kite over dunes")
+    mine = done({**usage, "SR": 720}, orig_prompt="a red kite over dunes")
+    for id, task in (("a", other), ("b", mine)):
+        respx_mock.get(f"{SINGAPORE}/api/v1/tasks/{id}").respond(json=task)
+    found = await adapter.lookup(make("wan-2.7-t2v/singapore", size="1280x720", audio=True))
+    assert found is not None
+    assert found.id == "b"
+
+
 async def test_a_prompt_that_was_cut_is_known_again(
     respx_mock: respx.MockRouter, adapter: DashscopeWan
 ) -> None:
@@ -666,12 +708,12 @@ async def test_a_prompt_that_was_cut_is_known_again(
     assert found.id == "a"
 
 
-async def test_the_list_is_asked_for_the_model_and_the_time_since_the_tag(
+async def test_the_list_is_asked_for_the_model_and_the_time_since_the_plan(
     respx_mock: respx.MockRouter, adapter: DashscopeWan
 ) -> None:
     route = respx_mock.get(f"{SINGAPORE}/api/v1/tasks").respond(json=listed())
     before = datetime.now(UTC)
-    assert await adapter.lookup(make(T2V, size="832x480", tag=new_id("att"))) is None
+    assert await adapter.lookup(replace(make(T2V, size="832x480"), planned_at=before)) is None
     query = dict(route.calls.last.request.url.params)
     start, end = query.pop("start_time"), query.pop("end_time")
     assert query == {"model_name": "wan2.2-t2v-plus", "page_no": "1", "page_size": "100"}
@@ -718,27 +760,8 @@ def test_a_task_that_a_person_found_can_be_gone_on_with(adapter: DashscopeWan) -
             adapter.ticket(make(T2V), senseless)
 
 
-RFC_9562 = "att_01fwhe4ydgfk1shh6w1g60eecf"
-"""The UUIDv7 of the appendix of RFC 9562, 017F22E2-79B0-7CC3-98C4-DC0C0C07398F."""
-
-
-def test_a_tag_tells_when_it_was_made() -> None:
-    made = made_at(new_id("att"))
-    assert made is not None
-    assert abs(made - datetime.now(UTC)) < timedelta(seconds=10)
-    assert made_at(RFC_9562) == datetime(2022, 2, 22, 19, 22, 22, tzinfo=UTC)
-    for senseless in (
-        "att_x",
-        "att_0123456789abcdef0123456789abcdef",
-        "att_" + "z" * 26,
-        "",
-        "att_" + "u" * 26,
-    ):
-        assert made_at(senseless) is None
-
-
 def test_no_list_goes_back_more_than_a_day() -> None:
     now = datetime(2026, 11, 20, 2, 0, 0, tzinfo=UTC)
     day = {"start_time": "20261119095900", "end_time": "20261120100100"}
-    assert window("att_x", now) == day
-    assert window(RFC_9562, now) == day
+    assert window(None, now) == day
+    assert window(now - timedelta(days=2), now) == day

@@ -169,6 +169,8 @@ def status(name: str, message: str = "no", *details: dict[str, Any]) -> dict[str
 
 BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
 PER_DAY = {"violations": [{"quotaId": "GenerateRequestsPerDayPerProject"}]}
+PER_MINUTE = {"violations": [{"quotaId": "GenerateRequestsPerMinutePerProject"}]}
+CHECK = "You exceeded your current quota, please check your plan and billing details."
 WAIT = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "13.5s"}
 
 REFUSALS: list[tuple[int, Any, type[ProviderError]]] = [
@@ -192,6 +194,9 @@ REFUSALS: list[tuple[int, Any, type[ProviderError]]] = [
     (413, {}, BadRequest),
     (429, status("RESOURCE_EXHAUSTED", "slow down", WAIT), RateLimited),
     (429, status("RESOURCE_EXHAUSTED", "slow down", PER_DAY), OutOfCredit),
+    (429, status("RESOURCE_EXHAUSTED", CHECK, PER_MINUTE, WAIT), RateLimited),
+    (429, status("RESOURCE_EXHAUSTED", CHECK, PER_MINUTE, PER_DAY), OutOfCredit),
+    (429, status("RESOURCE_EXHAUSTED", CHECK), OutOfCredit),
     (429, status("RESOURCE_EXHAUSTED", "Your prepayment credits are depleted."), OutOfCredit),
     (429, status("RESOURCE_EXHAUSTED", "You exceeded your monthly spend cap."), OutOfCredit),
     (499, status("CANCELLED"), OutcomeUnknown),
@@ -216,6 +221,26 @@ async def test_every_documented_refusal_has_its_class(
     assert route.call_count == 1
 
 
+@pytest.mark.parametrize(
+    ("http", "name", "shown"),
+    [
+        (400, "INVALID_ARGUMENT", True),
+        (429, "RESOURCE_EXHAUSTED", False),
+        (400, "FAILED_PRECONDITION", False),
+    ],
+)
+@respx.mock
+async def test_callers_are_told_of_their_input_and_not_of_our_project(
+    adapter: GeminiOmni, job: Jobs, http: int, name: str, shown: bool
+) -> None:
+    body = status(name, "No billing for project_number:4711.")
+    respx.post(f"{BASE}/interactions").respond(http, json=body)
+    with pytest.raises(ProviderError) as caught:
+        await adapter.submit(job())
+    assert ("4711" in caught.value.caller_detail) == shown
+    assert "4711" in caught.value.operator_detail
+
+
 @respx.mock
 async def test_a_retry_after_header_counts_before_the_body(adapter: GeminiOmni, job: Jobs) -> None:
     body = status("RESOURCE_EXHAUSTED", "slow down", WAIT)
@@ -237,6 +262,14 @@ STATUSES: list[tuple[dict[str, Any], Any]] = [
     ({"status": "in_progress"}, Running()),
     ({"status": "rendering"}, Running()),
     ({"status": "cancelled"}, Stopped()),
+    ({"status": "cancelled", "usage": used(0)}, Stopped(usage=Usage(tokens=0))),
+    ({"status": "cancelled", "usage": used(900)}, Stopped(billed=True, usage=Usage(tokens=900))),
+    (
+        {"status": "incomplete", "usage": used(900)},
+        Failed(
+            code="gave_up", message="Gemini gave the job up (incomplete): It gave no reason.", billed=True
+        ),
+    ),
     (
         {"status": "failed", "errors": [{"code": "internal", "message": "Oops."}]},
         Failed(code="gave_up", message="Gemini gave the job up (failed): Oops."),
@@ -299,6 +332,16 @@ async def test_a_clip_is_done_once_its_file_is(adapter: GeminiOmni, state: str, 
     assert adapter.download_headers(TICKET) == {"x-goog-api-key": KEY}
 
 
+@pytest.mark.parametrize(("http", "word"), [(403, "PERMISSION_DENIED"), (404, "NOT_FOUND")])
+@respx.mock
+async def test_a_file_that_is_gone_does_not_stop_the_account(
+    adapter: GeminiOmni, http: int, word: str
+) -> None:
+    respx.get(f"{BASE}/interactions/v1_Ch").respond(json=done(output(video())))
+    respx.get(f"{BASE}/files/abc-1").respond(http, json=status(word, "You do not have permission."))
+    assert await adapter.poll(TICKET) == Succeeded(url=URI, usage=Usage(tokens=34752))
+
+
 @respx.mock
 async def test_the_last_video_counts(adapter: GeminiOmni) -> None:
     draft, last = f"{BASE}/files/one:download?alt=media", f"{BASE}/files/two:download?alt=media"
@@ -315,6 +358,12 @@ async def test_the_last_video_counts(adapter: GeminiOmni) -> None:
     [
         (used(100), 100),
         ({"total_output_tokens": 90}, 90),
+        ({"total_output_tokens": 90, "output_tokens_by_modality": []}, 90),
+        (
+            {"total_output_tokens": 90, "output_tokens_by_modality": [{"modality": "text", "tokens": 90}]},
+            None,
+        ),
+        ({"total_output_tokens": 90, "output_tokens_by_modality": [{"modality": "video"}]}, None),
         ({"total_output_tokens": 90, "output_tokens_by_modality": [{"modality": "VIDEO", "tokens": 80}]}, 80),
         (None, None),
         ("odd", None),

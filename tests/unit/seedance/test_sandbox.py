@@ -15,6 +15,7 @@ from PIL import Image
 
 from adapters.seedance import _sandbox
 from adapters.seedance._adapter import Seedance
+from adapters.seedance._sandbox_orders import No, read_body
 from gateway.catalog import Catalog
 from gateway.catalog.prices import cost, price_terms
 from gateway.kit.sandbox import Callback, Desk, FakeJob, Refusal
@@ -168,6 +169,11 @@ def test_what_the_documentation_forbids(
     assert (answer.status_code, error["code"], error["param"]) == (status, code, param), error
     assert "Request id: 0217" in error["message"]
     assert open_world.created() == taken
+
+
+def test_a_request_has_64_mb_at_most() -> None:
+    with pytest.raises(No, match="64 MB"):
+        read_body(b" " * 64_000_001)
 
 
 def test_a_missing_model_is_missing(plain: httpx.Client) -> None:

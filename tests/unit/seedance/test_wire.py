@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 import respx
 
 from adapters.seedance._adapter import Seedance
+from adapters.seedance._prompt import without_flags
 from adapters.seedance._settings import Account, SeedanceOptions, SeedanceSettings
 from gateway.spec import (
     BadRequest,
@@ -19,6 +23,7 @@ from gateway.spec import (
     ContentBlocked,
     Continues,
     Failed,
+    InputImage,
     Job,
     ModelGone,
     NotAuthorised,
@@ -186,6 +191,41 @@ async def test_what_is_ordered_from_images(
     assert body.get("ratio") == ratio
 
 
+async def test_more_than_a_request_may_have_is_not_sent(adapter: Seedance, job: Builds) -> None:
+    ordered = job("seedance-2.0", images=["reference"] * 2)
+    for size, fits in ((23_000_000, True), (24_000_000, False)):
+        images = tuple(image.model_copy(update={"bytes": size}) for image in ordered.request.images)
+        given = replace(ordered, request=ordered.request.model_copy(update={"images": images}))
+        if fits:
+            await sent(adapter, given)
+        else:
+            with respx.mock, pytest.raises(Unsupported, match="64 MB"):
+                await adapter.submit(given)
+
+
+@pytest.mark.parametrize(
+    ("offer", "roles"),
+    [("seedance-2.0", []), ("seedance-2.5", ["first_frame"]), ("seedance-1.0-lite-i2v", ["reference"])],
+)
+async def test_a_camera_that_cannot_be_held_is_left_to_another_model(
+    adapter: Seedance, job: Builds, offer: str, roles: list[str]
+) -> None:
+    with respx.mock, pytest.raises(Unsupported, match="camera_fixed"):
+        await adapter.submit(job(offer, images=roles, options={"camera_fixed": False}))
+
+
+async def test_images_are_read_beside_the_loop_that_all_looks_share(adapter: Seedance, job: Builds) -> None:
+    ordered, threads = job("seedance-1.5-pro", images=["first_frame"]), set[int]()
+
+    def read(image: InputImage) -> bytes:
+        threads.add(threading.get_ident())
+        return ordered.read_image(image)
+
+    await sent(adapter, replace(ordered, read_image=read))
+    assert threads
+    assert threading.get_ident() not in threads
+
+
 @pytest.mark.parametrize("roles", [["last_frame"], ["first_frame", "reference"], ["last_frame", "reference"]])
 async def test_parts_that_do_not_go_together_are_not_sent(
     adapter: Seedance, job: Builds, roles: list[str]
@@ -265,6 +305,13 @@ async def test_flags_in_a_prompt_are_removed_and_told(
     assert isinstance(done, Succeeded)
     notes = [note.detail for note in done.notes if note.code == "prompt_flags_removed"]
     assert [note.endswith(f": {removed}") for note in notes] == ([True] if removed else [])
+
+
+def test_a_prompt_of_hyphens_takes_no_time() -> None:
+    hyphens = "-" * 32_000
+    begun = time.process_time()
+    assert without_flags(hyphens) == (hyphens, ())
+    assert time.process_time() - begun < 1  # tried from every hyphen it took a minute
 
 
 async def test_a_prompt_of_flags_only_leaves_nothing_to_make(adapter: Seedance, job: Builds) -> None:
@@ -362,6 +409,9 @@ def refusal(code: str, message: str = "it says no. Request id: 0217") -> dict[st
         (429, "QuotaExceeded", OutOfCredit),
         (429, "SetLimitExceeded", OutOfCredit),
         (500, "InternalServiceError", OutcomeUnknown),
+        (400, "InternalServiceError", OutcomeUnknown),
+        (408, "RateLimitExceeded.EndpointRPMExceeded", OutcomeUnknown),
+        (499, "InvalidParameter", OutcomeUnknown),
         (500, "ContentSecurityDetectionError", OutcomeUnknown),
         (503, "ServerOverloaded", OutcomeUnknown),
         (400, "AFreshCode", BadRequest),
@@ -379,6 +429,21 @@ async def test_what_a_refused_create_means(
     assert KEY not in caught.value.operator_detail
     if isinstance(caught.value, RateLimited):
         assert caught.value.retry_after == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "shown"),
+    [(400, "InvalidParameter", True), (429, "SetLimitExceeded", False), (403, "AccountOverdueError", False)],
+)
+async def test_callers_are_told_of_their_input_and_not_of_our_account(
+    adapter: Seedance, job: Builds, status: int, code: str, shown: bool
+) -> None:
+    with respx.mock:
+        respx.post(BYTEPLUS).respond(status, json=refusal(code, "it says no to account 4711"))
+        with pytest.raises(ProviderError) as caught:
+            await adapter.submit(job("seedance-1.5-pro"))
+    assert ("4711" in caught.value.caller_detail) == shown
+    assert "4711" in caught.value.operator_detail
 
 
 @pytest.mark.parametrize(
@@ -468,6 +533,7 @@ async def test_a_success_says_what_is_billed_and_which_seed_was_drawn(adapter: S
         ({"code": "InternalServiceError", "message": "no"}, "gave_up", False),
         ({"code": "AccountOverdueError", "message": "no"}, "gave_up", False),
         ({"code": "AFreshCode", "message": "no"}, "gave_up", False),
+        ({"code": 500, "message": 7}, "gave_up", False),
         ({}, "gave_up", False),
         (None, "gave_up", False),
     ],
@@ -479,7 +545,7 @@ async def test_a_failed_task_says_whose_doing_it_was(
     assert isinstance(seen, Failed)
     assert (seen.code, seen.user_fault, seen.billed) == (code, user_fault, False)
     assert "nothing is billed" in seen.message
-    assert ("Another seed" in seen.message) == (error is not None and "Output" in error.get("code", ""))
+    assert ("Another seed" in seen.message) == (error is not None and "Output" in str(error.get("code")))
 
 
 @pytest.mark.parametrize(
@@ -536,6 +602,18 @@ async def test_many_are_looked_at_by_the_list(adapter: Seedance) -> None:
     assert set(kinds.values()) == {Running}
 
 
+async def test_one_that_cannot_be_read_does_not_hide_the_others(adapter: Seedance, job: Builds) -> None:
+    odd = {"id": "cgt-odd", "status": ["queued"], "safety_identifier": "att_7"}
+    mine = SUCCEEDED | {"safety_identifier": "att_42"}
+    with respx.mock:
+        respx.get(BYTEPLUS).respond(json={"items": [odd, {"id": []}, {}, mine], "total": 4})
+        seen = await adapter.poll_many([Ticket(id="cgt-odd", data=TICKET.data), TICKET])
+        found = await adapter.lookup(job("seedance-1.5-pro"))
+    assert [type(one) for one in seen] == [UnexpectedReply, Succeeded]
+    assert found is not None
+    assert found.id == ID
+
+
 @pytest.mark.parametrize("status", ["running", "succeeded", "failed", "expired", "cancelled"])
 async def test_only_what_waits_is_cancelled_since_delete_removes_results(
     adapter: Seedance, status: str
@@ -571,6 +649,17 @@ async def test_a_lost_job_is_found_by_its_tag_on_any_page(adapter: Seedance, job
     assert asked == [
         {"page_num": number, "page_size": "500", "filter.service_tier": "flex"} for number in ("1", "2")
     ]
+
+
+async def test_a_lost_job_is_found_without_its_images(adapter: Seedance, job: Builds) -> None:
+    def gone(image: InputImage) -> bytes:
+        raise AssertionError("what was sent is not read again")
+
+    lost = replace(job("seedance-1.5-pro", images=["first_frame"]), read_image=gone)
+    with respx.mock:
+        respx.get(BYTEPLUS).mock(side_effect=[page("att_42", total=1)])
+        found = await adapter.lookup(lost)
+    assert found == adapter.ticket(lost, "cgt-0")
 
 
 async def test_a_job_that_is_not_there_is_not_found(adapter: Seedance, job: Builds) -> None:
