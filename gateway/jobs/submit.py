@@ -10,6 +10,7 @@ send it.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -88,7 +89,7 @@ def _left(resources: Resources, attempt_id: str) -> None:
 
 def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted: bool) -> None:
     try:
-        job = build_job(resources, row)
+        job = _order(resources, row, interrupted)
     except StoreError as error:  # its images cannot be seen to at present: nothing was sent
         log.warning("attempt %s: put off: %s", row.id, error)
         resources.stopping.wait(STORE_PAUSE_S)
@@ -102,6 +103,15 @@ def _hand_over(resources: Resources, row: sa.Row[Any], claim: Claim, interrupted
         persist(resources.stopping, partial(ended, resources, row, claim, error))
         return
     _speak(resources, row, claim, job, interrupted)
+
+
+def _order(resources: Resources, row: sa.Row[Any], interrupted: bool) -> Job:
+    """The job, with its images at hand: a store that fails is noticed while nothing can have been sent."""
+    job = build_job(resources, row)
+    if interrupted:
+        return job
+    images = {image.key: job.read_image(image) for image in job.request.images}
+    return replace(job, read_image=lambda image: images[image.key])
 
 
 def _speak(resources: Resources, row: sa.Row[Any], claim: Claim, job: Job, interrupted: bool) -> None:

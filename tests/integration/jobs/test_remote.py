@@ -11,13 +11,16 @@ import pytest
 
 from gateway.db import now
 from gateway.jobs import sending as sending_module
+from gateway.jobs import submit as submit_module
+from gateway.jobs.accept import accept
 from gateway.jobs.control import cancel_video
 from gateway.jobs.looks import observe
 from gateway.jobs.settle import settle
 from gateway.jobs.submit import submit
 from gateway.jobs.watch import Watcher
-from gateway.media import StoreFull
+from gateway.media import StoreError, StoreFull
 from gateway.spec import (
+    InputImage,
     Job,
     OutcomeUnknown,
     Running,
@@ -26,6 +29,7 @@ from gateway.spec import (
     Ticket,
     Unavailable,
     UnexpectedReply,
+    VideoRequest,
 )
 
 from .conftest import World
@@ -52,6 +56,25 @@ def _due(world: World, attempt_id: str) -> None:
 
 def _submits(world: World) -> int:
     return sum(line["event"] == "submit" for line in world.bill())
+
+
+def test_images_that_cannot_be_read_now_put_the_submit_off(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = InputImage(
+        role="first_frame", key="ab12", sha256="ab12", media_type="image/png", width=64, height=64, bytes=3
+    )
+    request = VideoRequest(prompt="x", model="echo-remote", images=(image,))
+    reply = accept(world.runtime, world.caller, request, {"ab12": b"png"}, reply=lambda v: {"id": v.id}).reply
+    attempt = world.attempt(reply["id"])
+
+    def refusing(key: str) -> bytes:
+        raise StoreError("the bucket does not answer")
+
+    monkeypatch.setattr(submit_module, "STORE_PAUSE_S", 0.0)
+    monkeypatch.setattr(world.runtime.store, "read", refusing)
+    submit(world.runtime, attempt.id)
+    assert (world.attempt(reply["id"]).state, _submits(world)) == ("planned", 0)
 
 
 def test_from_submit_to_charge(world: World) -> None:
