@@ -122,7 +122,9 @@ class Veo(RemoteAdapter):
             BadRequest: no operation has such a name.
         """
         if not _NAME.fullmatch(upstream_id):
-            raise BadRequest(f"{upstream_id!r} is no name of an operation: it ends with operations/….")
+            raise BadRequest(
+                f"{upstream_id!r} is no operation's whole name: projects/… or models/…, then operations/…."
+            )
         return Ticket(id=upstream_id, data=self._where(job).model_dump())
 
     def _where(self, job: Job) -> _Where:

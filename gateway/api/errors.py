@@ -235,7 +235,7 @@ def _not_finished(error: NotFinished, request: Request) -> ApiError:
     return ApiError(
         409,
         "not_finished",
-        "The preview is not finished: wait until GET /v1/videos/{id} says 'completed', then continue it. "
+        "The preview is not finished: wait until GET /v1/videos/{id} says 'completed', then ask again. "
         "Nothing was charged.",
         param="video_id",
         headers=NO_RETRY,

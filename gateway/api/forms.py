@@ -80,7 +80,7 @@ async def _read_file(name: str, file: UploadFile, max_bytes: int) -> bytes:
     if (file.size or 0) > max_bytes:
         raise invalid(
             name,
-            f"the image is larger than {max_bytes / 2**20:g} MiB: send a smaller or more compressed one",
+            f"'{name}': the image is larger than {max_bytes / 2**20:g} MiB: send a smaller one.",
             "image_too_large",
         )
     return await file.read()

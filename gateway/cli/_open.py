@@ -30,6 +30,17 @@ def opened_runtime(data_dir: Path | None) -> Iterator[Runtime]:
 
 
 @contextmanager
+def found_runtime(data_dir: Path | None) -> Iterator[Runtime]:
+    """As :func:`opened_runtime`, of a gateway that was started before.
+
+    Raises:
+        CliError: it has no database; a mistyped folder must not be answered as one where nothing is to do.
+    """
+    with found_database(load_settings(data_dir)), opened_runtime(data_dir) as runtime:
+        yield runtime
+
+
+@contextmanager
 def opened_database(settings: Settings) -> Iterator[Database]:
     """A database that exists and is up to date; it is neither made nor changed.
 

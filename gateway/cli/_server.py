@@ -60,6 +60,8 @@ class Server:
         self._runner = asyncio.Runner()
         self._client = http.client(base_url=url, headers={"Authorization": f"Bearer {key}"})
         self.poll_after_ms = POLL_MS
+        self.replayed = False
+        """Whether the last answer told of what had been made before."""
 
     def create(self, body: Mapping[str, Any]) -> Video:
         """Ask for a video. An answer that was lost is asked for again, under the same Idempotency-Key."""
@@ -160,6 +162,7 @@ class Server:
                 raise _refused(response)
             wait = response.headers.get(POLL_AFTER_HEADER, "")
             self.poll_after_ms = int(wait) if wait.isdecimal() else POLL_MS
+            self.replayed = response.headers.get("idempotent-replayed") == "true"
             return http.json_object(response)
 
     async def _save(self, path: str, part: Path) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.api.accounts import describe_accounts, reset_known
-from gateway.cli._open import opened_runtime
+from gateway.cli._open import found_runtime
 from gateway.cli._options import AsJson, DataDir
 from gateway.cli._output import console, emit, table
 
@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="List the accounts at providers, an
 @app.command("list")
 def list_accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the accounts: which take jobs, and since when and why one does not."""
-    with opened_runtime(data_dir) as runtime:
+    with found_runtime(data_dir) as runtime:
         found = describe_accounts(runtime)
     if as_json:
         emit({"accounts": found})
@@ -34,7 +34,7 @@ def reset(
     as_json: AsJson = False,
 ) -> None:
     """Let an account take jobs again, once its key or its credit is mended."""
-    with opened_runtime(data_dir) as runtime:
+    with found_runtime(data_dir) as runtime:
         described = reset_known(runtime, (adapter, account), who="the command line")
     if as_json:
         emit(described)

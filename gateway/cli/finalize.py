@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -67,7 +68,10 @@ def command(
         if dry_run:
             _show(server.plan_final(preview, body), as_json)
         else:
-            deliver(server, server.finalize(preview, body), to, as_json=as_json)
+            final = server.finalize(preview, body)
+            if server.replayed:
+                typer.echo(f"its final was asked for before: {final['id']}; no other is made", err=True)
+            deliver(server, final, to, as_json=as_json)
 
 
 def _show(final: dict[str, Any], as_json: bool) -> None:
@@ -77,9 +81,11 @@ def _show(final: dict[str, Any], as_json: bool) -> None:
     else:
         show_plan(console(), plan)
         if plan.chosen is not None:
+            difference = Decimal(final["difference_usd"])
             typer.echo(
                 f"keeps {final['continuity']} of the preview; final ${final['estimate_usd']}, "
-                f"preview ${final['preview_charge_usd']}: ${final['difference_usd']} more"
+                f"preview ${final['preview_charge_usd']}: ${abs(difference):f} "
+                f"{'less' if difference < 0 else 'more'}"
             )
     if plan.chosen is None:
         raise typer.Exit(ExitCode.REFUSED)

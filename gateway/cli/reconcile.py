@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.api.reconcile import Action, describe_unknown, settle_word
-from gateway.cli._open import opened_runtime
+from gateway.cli._open import found_runtime
 from gateway.cli._options import AsJson, DataDir
 from gateway.cli._output import emit
 
@@ -20,7 +20,7 @@ Attempt = Annotated[str, typer.Argument(help="Its id, as `reelgate reconcile lis
 @app.command("list")
 def list_unknown(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the attempts that a provider may or may not have taken."""
-    with opened_runtime(data_dir) as runtime:
+    with found_runtime(data_dir) as runtime:
         found = describe_unknown(runtime)
     if as_json:
         emit({"attempts": found})
@@ -62,7 +62,7 @@ def resubmit(attempt: Attempt, data_dir: DataDir = None, as_json: AsJson = False
 def _settle(
     data_dir: Path | None, attempt: str, action: Action, upstream_id: str | None, as_json: bool
 ) -> None:
-    with opened_runtime(data_dir) as runtime:
+    with found_runtime(data_dir) as runtime:
         settle_word(runtime, attempt, action, upstream_id, who="the command line")
     if as_json:
         emit({"attempt_id": attempt, "action": action})

@@ -154,6 +154,11 @@ def _refuse_anothers(connection: sa.Connection, row: sa.Row[Any], ticket: Ticket
 def _seen(resources: Resources, row: sa.Row[Any], upstream_id: str) -> Ticket:
     """The ticket, once the provider has shown the job: an id that was mistyped must not be watched."""
     adapter = resources.registry.find(row.adapter, row.account)
+    if adapter is None:
+        raise NotReconcilable(
+            f"{row.adapter} was not asked: these settings have none for the account {row.account}. Adopt it "
+            "with the settings and the environment of the server that sent it."
+        )
     if not isinstance(adapter, Adopts):
         raise NotReconcilable(
             f"Adapter {row.adapter} cannot adopt a job by its id: release it or resubmit it."

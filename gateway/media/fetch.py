@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 MAX_RESULT_BYTES = 2 * 1024**3
 _CHUNK = 1 << 20
+_ITSELF = "send the image itself, as a file or data URL"
 
 
 async def fetch_result(
@@ -91,17 +92,17 @@ async def fetch_image(
         )
     except UnsafeUrl as error:
         log.warning("an input image's address was refused: %s", error.operator_detail)
-        raise BadImage("image_url_unsafe", _said(error)) from None
+        raise BadImage("image_url_unsafe", f"{_said(error)}: {_ITSELF}") from None
     except TooLong:
         raise too_large(max_bytes) from None
     except ProviderError as error:
-        raise BadImage("image_url_unreachable", _said(error)) from None
+        raise BadImage("image_url_unreachable", f"{_said(error)}; or {_ITSELF}") from None
     return bytes(held)
 
 
 def _said(error: ProviderError) -> str:
     text = error.caller_detail.rstrip(".")
-    return f"{text[:1].lower()}{text[1:]}; or send the image itself, as a file or data URL"
+    return f"{text[:1].lower()}{text[1:]}"
 
 
 async def _drain(stream: AsyncIterator[bytes], take: Take, max_bytes: int, deadline_s: float) -> int:

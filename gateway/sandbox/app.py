@@ -161,7 +161,11 @@ class Sandbox:
         elif request.method == "POST":
             try:
                 standing.append(self._order(await request.body()))
-            except (ValidationError, ValueError) as error:
+            except ValidationError as error:
+                told = error.errors(include_url=False)[0]
+                field = ".".join(map(str, told["loc"]))
+                return JSONResponse({"error": f"{field or 'the body'}: {told['msg']}"}, 400)
+            except ValueError as error:
                 return JSONResponse({"error": str(error)}, 400)
         return JSONResponse({"orders": [_order_body(order) for order in standing]})
 

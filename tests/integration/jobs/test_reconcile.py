@@ -94,6 +94,17 @@ def test_an_adapter_that_cannot_adopt_says_so(
         reconcile.adopt(world.runtime, world.attempt(lost).id, "echo-1", ME)
 
 
+def test_without_the_adapter_that_sent_it_nobody_is_told_to_send_it_again(
+    world: World, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(world.runtime.registry), "find", lambda *_: None)
+    with pytest.raises(NotReconcilable, match="was not asked: these settings have none") as caught:
+        reconcile.adopt(world.runtime, world.attempt(lost).id, "echo-1", ME)
+    assert "release" not in str(caught.value)
+    assert "resubmit" not in str(caught.value)
+    assert world.attempt(lost).state == "outcome_unknown"
+
+
 def test_a_released_attempt_costs_nothing_and_its_video_fails_where_nothing_else_is_left(
     world: World, lost: str
 ) -> None:

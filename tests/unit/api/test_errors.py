@@ -58,7 +58,7 @@ def told(error: Exception, headers: dict[str, str] | None = None) -> ApiError:
         (IdempotencyMismatch(), 422, "idempotency_key_reused", "invalid_request_error", "a new key"),
         (IdempotencyInFlight(), 409, "idempotency_key_in_flight", "invalid_request_error", "again"),
         (StillActive("x"), 409, "video_active", "invalid_request_error", "cancel it first"),
-        (NotFinished("x"), 409, "not_finished", "invalid_request_error", "then continue it"),
+        (NotFinished("x"), 409, "not_finished", "invalid_request_error", "then ask again"),
         (NotContinuable("it is a dog"), 409, "not_continuable", "invalid_request_error", "'preview'"),
         (CheckpointMissing("x"), 410, "checkpoint_missing", "invalid_request_error", "anew"),
         (StoreFull("x"), 503, "storage_full", "server_error", "nothing was created or charged"),

@@ -131,3 +131,4 @@ async def test_a_file_over_the_image_limit_is_not_read(read: Any) -> None:
     with pytest.raises(ApiError) as raised:
         await read(data={"prompt": "a cat"}, files={"input_reference": b"x" * 2000}, limit=1000)
     assert (raised.value.code, raised.value.param) == ("image_too_large", "input_reference")
+    assert raised.value.message.startswith("'input_reference': the image is larger than ")

@@ -186,3 +186,21 @@ def test_an_account_of_an_adapter_that_was_removed_is_still_shown(cli: Any, in_r
     assert listed["gone"]["limits"] is None
     assert "2026-11-20T00:00:00+00:00" in cli("accounts", "list").out
     assert cli("accounts", "reset", "gone", "main").code == 0
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("accounts", "list"),
+        ("accounts", "reset", *ECHO),
+        ("reconcile", "list"),
+        ("reconcile", "release", "a"),
+    ],
+)
+def test_a_mistyped_folder_is_not_one_where_nothing_is_to_do(
+    cli: Any, tmp_path: Path, asked: tuple[str, ...]
+) -> None:
+    ran = cli(*asked, "--data-dir", tmp_path / "typo")
+    assert ran.code == 3
+    assert "There is no database" in ran.err
+    assert not (tmp_path / "typo").exists()

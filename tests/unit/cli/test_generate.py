@@ -58,6 +58,7 @@ class Script:
         self.states = [video("queued"), video("in_progress", 50), video("completed", 100)]
         self.sent: list[tuple[str, str, Any, dict[str, str]]] = []
         self.refuse: tuple[int, Any] | None = None
+        self.replayed = False
         self.looked = threading.Event()
 
     def answer(self, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, bytes]:
@@ -91,6 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-length", str(len(reply)))
         self.send_header("openai-poll-after-ms", "10")
+        if self.server.script.replayed and self.command == "POST":
+            self.send_header("idempotent-replayed", "true")
         self.end_headers()
         self.wfile.write(reply)
 
@@ -270,3 +273,34 @@ def test_what_is_shown_of_a_state():
     working["created_at"] = time.time() - 4
     assert details(working)[-1] == "6 s left"
     assert details(video("completed", 100)) == ["echo by echo", "$0.25"]
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_final_that_is_no_new_one_is_told_as_such(
+    cli: Any, url: str, script: Script, tmp_path: Path, replayed: bool
+):
+    script.replayed = replayed
+    to = tmp_path / "final.mp4"
+    asked = ("finalize", VIDEO_ID, "--model", "other", "-o", to)
+    ran = cli(*asked, REELGATE_URL=url, REELGATE_API_KEY=KEY)
+    assert ran.code == 0
+    assert ("asked for before" in ran.err) is replayed
+
+
+@pytest.mark.parametrize(("difference", "told"), [("0.36", "$0.36 more"), ("-0.060761", "$0.060761 less")])
+def test_a_dry_final_says_what_more_or_less_it_costs(
+    cli: Any, url: str, script: Script, difference: str, told: str
+):
+    plan = cli("route", "a cat", "--json").json
+    script.states = [
+        {
+            "continuity": "same_seed",
+            "preview_charge_usd": "0.1",
+            "estimate_usd": "0.5",
+            "difference_usd": difference,
+            "plan": plan,
+        }
+    ]
+    ran = cli("finalize", VIDEO_ID, "--dry-run", REELGATE_URL=url, REELGATE_API_KEY=KEY)
+    assert ran.code == 0
+    assert ran.out.splitlines()[-1].endswith(f": {told}")

@@ -189,7 +189,7 @@ async def test_an_images_url_goes_there_too_and_without_headers(downloads: list[
         (
             UnsafeUrl("The address at x is not https."),
             "image_url_unsafe",
-            "address at x is not https; or",
+            "address at x is not https: send the image itself",
         ),
         (TooLong("Longer."), "image_too_large", "larger than 2 MiB"),
         (Unavailable("It was slow."), "image_url_unreachable", "it was slow; or send the image itself"),

@@ -107,11 +107,12 @@ def test_orders_are_given_and_taken_back(customer: Customer) -> None:
     [
         ({"fault": "thunder"}, "there is no fault"),
         ({"fault": "html", "provider": "nobody"}, "no provider 'nobody'"),
-        ({"fault": "html", "probability": 2}, "less than or equal to 1"),
-        ({"fault": "html", "often": True}, "often"),
+        ({"fault": "html", "probability": 2}, "probability: Input should be less than or equal to 1"),
+        ({"fault": "html", "often": True}, "often: "),
+        ([], "the body: "),
     ],
 )
-def test_an_order_that_is_none(customer: Customer, body: dict[str, object], wrong: str) -> None:
+def test_an_order_that_is_none(customer: Customer, body: object, wrong: str) -> None:
     reply = httpx.post(f"{customer.world.sandbox.url}/sandbox/orders", json=body)
     assert reply.status_code == 400
-    assert wrong in reply.json()["error"]
+    assert reply.json()["error"].startswith(wrong)
