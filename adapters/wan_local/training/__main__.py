@@ -29,7 +29,7 @@ def main(
     torch.manual_seed(seed)
     objective = STAGES[name].prepare(folder, seed)
     plan = Plan(seconds=60 * minutes, seed=seed, rate=STAGES[name].rate)
-    report = train(objective, plan, folder / "runs" / name, typer.echo)
+    report = train(objective, plan, folder / "runs" / f"{name}.safetensors", typer.echo)
     if report is None:
         raise typer.Exit(1)
     report |= STAGES[name].finish(objective, folder)
