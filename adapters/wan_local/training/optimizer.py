@@ -31,7 +31,7 @@ class MatrixOptimizer:
                 known.add(id(weight))
                 self._others.append(weight)
         # The same memory, seen as matrices.
-        self._flat = [nn.Parameter(weight.detach().flatten(1)) for weight in self._matrices]
+        self._flat = [nn.Parameter(weight.detach().view(len(weight), -1)) for weight in self._matrices]
         self._both: dict[str, torch.optim.Optimizer] = {
             "muon": torch.optim.Muon(self._flat, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
             "adam": torch.optim.AdamW(self._others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import signal
 import time
 from collections import defaultdict, deque
@@ -24,7 +23,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from adapters.wan_local.training.optimizer import MatrixOptimizer
@@ -64,7 +64,7 @@ class Plan:
     """How to train.
 
     Attributes:
-        seconds: of training, those of earlier runs in the same folder included.
+        seconds: of training, those of earlier runs with the same file included.
         seed: of everything that is drawn.
         rate: highest learning rate.
         ema: decay of the averaged weights, which are what comes out.
@@ -81,11 +81,11 @@ class Plan:
 def train(
     objective: Objective,
     plan: Plan,
-    folder: Path,
+    file: Path,
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any] | None:
-    """Train, going on from what an earlier run left in ``folder``; SIGTERM and SIGINT save and stop.
+    """Train, going on from the state that an earlier run left in ``file``; SIGTERM and SIGINT save and stop.
 
     ``say`` hears how it goes, every now and then.
 
@@ -97,8 +97,8 @@ def train(
         FloatingPointError: a loss is not finite.
     """
     run = _Run(objective, plan)
-    if (folder / "state").exists():
-        run.load(folder / "state")
+    if file.exists():
+        run.load(file)
     with _asked_to_stop() as stop:
         before = saved = said = clock()
         while run.seconds < plan.seconds and not stop:
@@ -110,9 +110,9 @@ def train(
                 say(run.line())
                 said = now
             if now - saved >= _SAVE_EVERY:
-                run.save(folder / "state")
+                run.save(file)
                 saved = now
-    run.save(folder / "state")
+    run.save(file)
     if run.seconds < plan.seconds:
         return None
     run.put_average()
@@ -180,35 +180,33 @@ class _Run:
             for name, weight in self._weights.items():
                 weight.copy_(self._average[name])
 
-    def save(self, folder: Path) -> None:
-        """Replace what ``folder`` holds; a run that dies meanwhile leaves the old or the new."""
-        new = folder.with_name(folder.name + ".new")
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-        save_file(
-            {name: weight.detach() for name, weight in self._weights.items()}, new / "weights.safetensors"
-        )
-        save_file(self._average, new / "average.safetensors")
-        save_file(self._optimizer.state(), new / "optimizer.safetensors")
+    def save(self, file: Path) -> None:
+        """Replace ``file``; a run that dies meanwhile leaves the old or the new."""
+        file.parent.mkdir(parents=True, exist_ok=True)
         recent = {name: list(losses) for name, losses in self._recent.items()}
         state = {"taken": self._taken, "seconds": self.seconds, "recent": recent}
-        (new / "state.json").write_text(json.dumps(state) + "\n", encoding="utf-8")
-        old = folder.with_name(folder.name + ".old")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(new, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        tensors = {
+            **{f"weights.{name}": weight.detach() for name, weight in self._weights.items()},
+            **{f"average.{name}": weight for name, weight in self._average.items()},
+            **{f"optimizer.{name}": tensor for name, tensor in self._optimizer.state().items()},
+        }
+        new = file.with_name(file.name + ".new")
+        save_file(tensors, new, metadata={"state": json.dumps(state)})
+        os.replace(new, file)
 
-    def load(self, folder: Path) -> None:
-        with torch.no_grad():
-            for name, tensor in load_file(folder / "weights.safetensors").items():
-                self._weights[name].copy_(tensor)
-            for name, tensor in load_file(folder / "average.safetensors").items():
-                self._average[name].copy_(tensor)
-        self._optimizer.restore(load_file(folder / "optimizer.safetensors"))
-        kept = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        self._taken, self.seconds = kept["taken"], kept["seconds"]
-        for name, losses in kept["recent"].items():
+    def load(self, file: Path) -> None:
+        optimizer = {}
+        with safe_open(file, framework="pt") as kept, torch.no_grad():
+            for path in kept.keys():  # noqa: SIM118  # it is no mapping
+                kind, name = path.split(".", 1)
+                if kind == "optimizer":
+                    optimizer[name] = kept.get_tensor(path)
+                else:
+                    (self._weights if kind == "weights" else self._average)[name].copy_(kept.get_tensor(path))
+            state = json.loads(kept.metadata()["state"])
+        self._optimizer.restore(optimizer)
+        self._taken, self.seconds = state["taken"], state["seconds"]
+        for name, losses in state["recent"].items():
             self._recent[name].extend(losses)
 
 

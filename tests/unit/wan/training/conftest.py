@@ -33,14 +33,16 @@ class _Stopping:
 
 @pytest.fixture
 def go(tmp_path: Path) -> Callable[..., dict[str, Any] | None]:
-    """``go(objective, steps, folder="run", stop_at=None)`` trains in a folder; a minute has 60 steps."""
+    """``go(objective, steps, name="run", stop_at=None)`` keeps its state by that name."""
 
     def train_for(
-        objective: Objective, steps: int, folder: str = "run", stop_at: int | None = None
+        objective: Objective, steps: int, name: str = "run", stop_at: int | None = None
     ) -> dict[str, Any] | None:
         seconds = iter(range(1_000_000))
         plan = Plan(seconds=steps, seed=3, rate=0.02)
         asked = objective if stop_at is None else _Stopping(objective, stop_at)
-        return train(asked, plan, tmp_path / folder, lambda line: None, lambda: float(next(seconds)))
+        return train(
+            asked, plan, tmp_path / f"{name}.safetensors", lambda line: None, lambda: float(next(seconds))
+        )
 
     return train_for
