@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 Variant = Literal["t2v", "i2v", "ti2v"]
 
-_PAD, _END, _UNKNOWN = "<pad>", "</s>", "<unk>"
+SPECIAL = _PAD, _END, UNKNOWN = "<pad>", "</s>", "<unk>"
 _TEXT_DIM = 32
 _PROMPT_WEIGHT = 30.0
 _CONTRAST = {"t2v": 3.0, "i2v": 3.0, "ti2v": 1.0}
@@ -70,6 +71,7 @@ def write_tiny(folder: Path, variant: Variant, seed: int = 0) -> None:
 
 def _write(folder: Path, variant: Variant, seed: int) -> None:
     import torch
+    from diffusers import UniPCMultistepScheduler
 
     # Model constructors draw from the global generator; the caller's stream must not move.
     with torch.random.fork_rng(devices=[]):
@@ -79,17 +81,6 @@ def _write(folder: Path, variant: Variant, seed: int) -> None:
         _vae(variant).save_pretrained(folder / "vae")
         for name in _experts(variant):
             _transformer(variant).save_pretrained(folder / name)
-    write_index(folder, variant)
-
-
-def write_index(folder: Path, variant: Variant) -> None:
-    """Write what a folder says of itself as a whole: ``model_index.json``, and the scheduler's part.
-
-    Raises:
-        OSError: they cannot be written.
-    """
-    from diffusers import UniPCMultistepScheduler
-
     # flow_shift 3.0 is what the published A14B folders say, and what the engine has to override.
     UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=3.0
@@ -120,21 +111,28 @@ def _model_index(variant: Variant) -> dict[str, Any]:
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
-    from tokenizers import Tokenizer, decoders, models, processors
+    from tokenizers import Tokenizer, decoders, models
+
+    words = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
+    vocab = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=UNKNOWN, byte_fallback=True))
+    tokenizer.decoder = decoders.ByteFallback()
+    return ending_prompts(tokenizer)
+
+
+def ending_prompts(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """``tokenizer``, which has the ``SPECIAL`` words, as the pipelines read it: one of them ends a prompt."""
+    from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
-    words = [_PAD, _END, _UNKNOWN, *(f"<0x{byte:02X}>" for byte in range(256))]
-    vocab = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=_UNKNOWN, byte_fallback=True))
-    tokenizer.decoder = decoders.ByteFallback()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"$A {_END}", special_tokens=[(_END, vocab[_END])]
+        single=f"$A {_END}", special_tokens=[(_END, tokenizer.token_to_id(_END))]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=_PAD,
         eos_token=_END,
-        unk_token=_UNKNOWN,
+        unk_token=UNKNOWN,
         model_max_length=512,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 
+from adapters.wan_local.engine.latents import normalise
 from adapters.wan_local.training.autoencoder import encode
 from adapters.wan_local.training.captions import caption
 from adapters.wan_local.training.films import sample_films, to_pixels
@@ -97,11 +98,7 @@ class Window:
 
 def normalised(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
     """Latents of clips in -1..1 as the transformers see them, [B, C, T, h, w]."""
-    mean, deviation = (
-        torch.tensor(each).view(1, -1, 1, 1, 1).to(vae.device)
-        for each in (vae.config.latents_mean, vae.config.latents_std)
-    )
-    return (encode(vae, pixels) - mean) / deviation
+    return normalise(vae, encode(vae, pixels))
 
 
 def image_channels(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:

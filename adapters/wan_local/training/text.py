@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from diffusers import WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 from typing_extensions import override
 
-MAX_TOKENS = 512  # a prompt has so many for the transformers, most of them padding
+from adapters.wan_local.engine.text import MAX_TOKENS
+from adapters.wan_local.tiny import SPECIAL, UNKNOWN, ending_prompts
+
 _PAD_TO = 31  # and one is added: few lengths make few shapes to compile
 _LONGEST = 16 * _PAD_TO
-
-_PAD, _END, _UNKNOWN = "<pad>", "</s>", "<unk>"
 
 
 def make_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -25,22 +25,13 @@ def make_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
 
     A word it does not have is ``<unk>``.
     """
-    vocab = {word: number for number, word in enumerate((_PAD, _END, _UNKNOWN, *words))}
-    tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token=_UNKNOWN))
+    vocab = {word: number for number, word in enumerate((*SPECIAL, *words))}
+    tokenizer = Tokenizer(models.WordLevel(vocab=vocab, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Lowercase(), normalizers.Replace(Regex("[^a-z]+"), " ")]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"$A {_END}", special_tokens=[(_END, vocab[_END])]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=_PAD,
-        eos_token=_END,
-        unk_token=_UNKNOWN,
-        model_max_length=MAX_TOKENS,
-    )
+    return ending_prompts(tokenizer)
 
 
 def make_text_encoder(vocabulary: int, width: int) -> UMT5EncoderModel:
