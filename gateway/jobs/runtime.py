@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -150,6 +151,7 @@ class Runtime(Resources):
 
     def close(self, *, finish_within_s: float = 0) -> None:
         """Take nothing new, let what runs end, hand back what does not, and close the resources."""
+        until = time.monotonic() + finish_within_s
         self.draining.set()
         for slot in self.slots:
             slot.ask(patient=finish_within_s > 0)
@@ -162,7 +164,7 @@ class Runtime(Resources):
             gone = self.engine.stop(finish_within_s=finish_within_s, hand_back=self.stopping.set)
         self.stopping.set()
         for slot in self.slots:
-            slot.stop(within_s=finish_within_s)
+            slot.stop(within_s=max(0.0, until - time.monotonic()))
         for adapter in self.registry.every_adapter():
             if isinstance(adapter, RemoteAdapter):
                 try:

@@ -21,8 +21,17 @@ from gateway.db import CommitUnknown, now
 from gateway.db.retired import retire
 from gateway.jobs.admit import admitted, keep_waiting
 from gateway.jobs.adoption import adopt_answer, adopt_found
-from gateway.jobs.attempts import Claim, change, finish, hand_back, load, milliseconds, started
-from gateway.jobs.failure import for_caller, next_way
+from gateway.jobs.attempts import (
+    Claim,
+    change,
+    end,
+    finish,
+    hand_back,
+    load,
+    milliseconds,
+    started,
+)
+from gateway.jobs.failure import close, for_caller, next_way
 from gateway.jobs.pace import TooSoon
 from gateway.jobs.persist import persist
 from gateway.jobs.resources import Resources
@@ -222,21 +231,20 @@ def _refused(
             message=for_caller(error.caller_detail, user_fault=user_fault),
             user_fault=user_fault,
         )
+    ending: dict[str, Any] = {
+        "expect": ("submitting",),
+        "outcome": outcome,
+        "under": claim.fence,
+        "operator_detail": detail,
+        "finished_at": now(),
+    }
     with resources.db.write() as connection:
+        if isinstance(error, RateLimited):
+            _too_fast(connection, resources, row, ending)
+            return
         if isinstance(error, ModelGone):
             _passed_over_from_now_on(connection, resources, row, error)
-        if isinstance(error, RateLimited) and _waits(connection, resources, row, detail):
-            return
-        finish(
-            connection,
-            resources,
-            row.id,
-            expect=("submitting",),
-            outcome=outcome,
-            under=claim.fence,
-            operator_detail=detail,
-            finished_at=now(),
-        )
+        finish(connection, resources, row.id, **ending)
 
 
 def _passed_over_from_now_on(
@@ -248,9 +256,15 @@ def _passed_over_from_now_on(
     resources.timings.forget_accounts()
 
 
-def _waits(connection: sa.Connection, resources: Resources, row: sa.Row[Any], detail: str) -> bool:
-    """Where there is no other way, what came too fast for its account waits for it, within its deadline."""
-    if row.stop_requested_at is not None or next_way(connection, resources, row) is not None:
-        return False
-    change(connection, row.id, expect=("submitting",), under=row.fence, operator_detail=detail)
-    return keep_waiting(connection, row)
+def _too_fast(
+    connection: sa.Connection, resources: Resources, row: sa.Row[Any], ending: dict[str, Any]
+) -> None:
+    """What came too fast for its account goes another way at once, which may be gone later; where there is
+    none, it waits for its account, within its deadline."""
+    load(connection, row.id, lock=True)
+    if row.stop_requested_at is None and next_way(connection, resources, row) is None:
+        detail = ending["operator_detail"]
+        change(connection, row.id, expect=("submitting",), under=row.fence, operator_detail=detail)
+        keep_waiting(connection, row)
+    elif end(connection, row.id, **ending):
+        close(connection, resources, load(connection, row.id))

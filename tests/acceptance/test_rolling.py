@@ -34,10 +34,6 @@ drain_s: 20
 """
 
 
-ENDS_WITHIN_S = 120
-"""Twice drain_s, for a process and its slot, and then some, for a machine with much else to do."""
-
-
 @dataclass
 class Process:
     """One process of the gateway, started again on demand; ``url`` if it answers the API."""
@@ -66,7 +62,7 @@ class Process:
     def end(self) -> int:
         assert self.running is not None
         assert self.running.stdout is not None
-        code = self.running.wait(timeout=ENDS_WITHIN_S)
+        code = self.running.wait(timeout=60)
         self.running.stdout.close()
         return code
 

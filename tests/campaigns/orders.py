@@ -98,12 +98,11 @@ FAULTS: Sequence[Fault] = (
     Fault("callback_duplicate"),
     Fault("callback_forged"),
     Fault("callback_early"),
-    Fault("rate_limited=huge", frozenset({"failed rate_limited"}), weight=1),
+    Fault("rate_limited=huge", weight=1),
     Fault("out_of_credit", frozenset({"failed out_of_credit"}), weight=1),
     Fault("model_gone", frozenset({"failed model_gone"}), weight=1),
 )
-"""The last three stop an account or retire an offer until the operator acts: rare. What is told to come back
-in a thousand years goes on elsewhere, unless what was open then is closed when its turn comes."""
+"""The last three stop an account or retire an offer until the operator acts: rare."""
 
 STOPPED_SHARE = 0.04
 """So many of the sound jobs are cancelled by their client."""

@@ -458,12 +458,14 @@ def test_a_long_pause_is_not_slept_on_but_waited_for(world: World, hand: Hand) -
     assert world.problems() == []
 
 
-def test_with_another_way_a_long_pause_is_handed_over(world: World, hand: Hand) -> None:
+def test_with_another_way_a_long_pause_is_handed_over_at_once(world: World, hand: Hand) -> None:
     hand.accounts, hand.trouble["first"] = ("first",), RateLimited("slow down", retry_after=600)
     video_id = world.accept(seconds="2")
     assert world.submitted(video_id).error_code == "rate_limited"
+    assert world.attempt(video_id, 2).adapter == "echo_remote", "not when it is settled: it may be gone then"
     settle(world.runtime, world.attempt(video_id).id)
-    assert world.attempt(video_id, 2).adapter == "echo_remote"
+    assert len(world.video(video_id).attempts) == 2
+    assert world.problems() == []
 
 
 def test_a_look_comes_back_no_sooner_than_the_provider_asks(world: World, hand: Hand) -> None:
