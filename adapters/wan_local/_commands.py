@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
+from adapters.wan_local._evaluate import evaluate
 from adapters.wan_local._settings import REPOSITORIES, VARIANTS
-from adapters.wan_local._weights import missing_extra
+from adapters.wan_local._words import AsJson, fail, failing, set_up
 from adapters.wan_local.tiny import Variant, write_tiny
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from adapters.wan_local.engine.repack import Packing
 
 app = typer.Typer(no_args_is_help=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+app.command("eval")(evaluate)
 
 
 class VariantName(StrEnum):
@@ -54,16 +54,36 @@ def tiny(
     as_json: AsJson = False,
 ) -> None:
     """Write a complete Wan 2.2 folder with random weights (half a megabyte), to try things out offline."""
-    _set_up()
+    set_up()
     kind: Variant = variant.value
     try:
         write_tiny(folder, kind, seed)
     except OSError as error:
-        _fail(f"nothing was written: {error}")
+        fail(f"nothing was written: {error}")
     if as_json:
         typer.echo(json.dumps({"folder": str(folder.absolute()), "variant": kind, "seed": seed}))
     else:
         typer.echo(f"wrote a random-weight {kind} folder: {folder}")
+
+
+@app.command()
+def nano(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    variant: Annotated[VariantName, typer.Option(help="What the model makes a video of.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write one of the trained nano models as a complete Wan 2.2 folder, to use it without the gateway."""
+    set_up()
+    from adapters.wan_local.nano.assembly import copy_to
+
+    kind: Variant = variant.value
+    with failing():
+        copy_to(folder, kind)
+        found = _look_at(folder)
+    if as_json:
+        typer.echo(json.dumps({"variant": kind} | _described(found)))
+    else:
+        typer.echo(f"wrote nano-{kind}: {folder}")
 
 
 @app.command()
@@ -81,16 +101,16 @@ def pull(
 
     A pull that was broken off goes on where it was when it is run again.
     """
-    _set_up()
+    set_up()
     from adapters.wan_local.engine.hub import download
     from adapters.wan_local.engine.manifest import pin
 
     repository = {str(name): repository for name, repository in REPOSITORIES.items()}.get(model, model)
-    with _failing(), _bars() as on_progress:
+    with failing(), _bars() as on_progress:
         found = _look_at(download(repository, revision, into=to or Path(Path(repository).name)))
         needed = {str(name): variant for name, variant in VARIANTS.items()}.get(model, found.folder.family)
         if found.folder.family != needed:
-            _fail(f"{repository} holds a {found.folder.family} model, and {model} needs {needed}")
+            fail(f"{repository} holds a {found.folder.family} model, and {model} needs {needed}")
         digest = pin(found.folder, on_progress)
     name = next(name for name, variant in VARIANTS.items() if variant == found.folder.family)
     where = found.folder.path.absolute()
@@ -110,11 +130,11 @@ def repack(
     as_json: AsJson = False,
 ) -> None:
     """Write a folder anew with smaller weights, to start faster: bf16 halves float32, fp8 halves bf16."""
-    _set_up()
+    set_up()
     from adapters.wan_local.engine import repack as engine
 
     packing: Packing = dtype.value
-    with _failing(), _bars() as on_progress:
+    with failing(), _bars() as on_progress:
         digest = engine.repack(source, target, packing, on_progress)
         found = _look_at(target)
     if as_json:
@@ -129,10 +149,10 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check a folder: its files, configs and headers, and every byte against its manifest. Writes nothing."""
-    _set_up()
+    set_up()
     from adapters.wan_local.engine.manifest import MANIFEST, digest_of, read_manifest, verify
 
-    with _failing(), _bars() as on_progress:
+    with failing(), _bars() as on_progress:
         found = _look_at(folder)
         pinned = read_manifest(found.folder) is not None
         digest = digest_of(verify(found.folder, on_progress))
@@ -150,20 +170,12 @@ def check(
     typer.echo(f"  {len(found.folder.files)} files, digest {digest}, {state}")
 
 
-def _set_up() -> None:
-    if missing_extra():
-        _fail(f"{', '.join(missing_extra())} not installed: pip install 'reelgate[wan]'")
-    from adapters.wan_local._engines import set_up_torch
-
-    set_up_torch()
-
-
 def _look_at(folder: Path) -> Blueprint:
     from adapters.wan_local.engine.blueprint import read_blueprint
     from adapters.wan_local.engine.folder import open_folder
 
     if not folder.is_dir():
-        _fail(f"{folder}: no such folder; give the folder that holds model_index.json")
+        fail(f"{folder}: no such folder; give the folder that holds model_index.json")
     return read_blueprint(open_folder(folder))
 
 
@@ -182,17 +194,6 @@ def _gigabytes(size: int) -> str:
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
-    """What is wrong with a folder or a disk, as a sentence."""
-    from adapters.wan_local.engine import WanError
-
-    try:
-        yield
-    except (WanError, OSError) as error:
-        _fail(str(error))
-
-
-@contextmanager
 def _bars() -> Iterator[Any]:
     """What an engine's ``on_progress`` hears, a bar for each thing that is read; none without a terminal."""
     screen = Console(stderr=True)
@@ -206,8 +207,3 @@ def _bars() -> Iterator[Any]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield show
-
-
-def _fail(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(1)

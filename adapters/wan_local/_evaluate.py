@@ -1,0 +1,174 @@
+"""``reelgate wan eval``."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from adapters.wan_local._options import PresetParams
+from adapters.wan_local._words import AsJson, failing, set_up
+from adapters.wan_local.nano.family import find_variant
+from gateway.kit.cards import load_cards
+
+if TYPE_CHECKING:
+    from adapters.wan_local.engine import WanEngine, WanJob
+    from adapters.wan_local.evaluation.exam import Question
+    from adapters.wan_local.evaluation.sitting import Arm, Sitting
+
+_CLIPS_OF_A_SHEET = 12
+
+
+class ExpertsName(StrEnum):
+    """Who takes the high-noise and the low-noise steps."""
+
+    right = "right"
+    swapped = "swapped"
+    high = "high"
+    low = "low"
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="nano-t2v, nano-i2v, nano-ti2v, or a folder.")
+    ],
+    prompts: Annotated[int, typer.Option(min=1, help="How many held-out scenes to ask for.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed asks the same.")] = 0,
+    size: Annotated[int, typer.Option(min=32, help="Width and height in pixels.")] = 64,
+    frames: Annotated[int, typer.Option(min=5, help="4n+1.")] = 9,
+    steps: Annotated[int | None, typer.Option(min=1, help="Left out: as the model's card says.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=1, help="Of both experts; 1 is none.")] = None,
+    shift: Annotated[float | None, typer.Option(help="Bend of the noise schedule.")] = None,
+    experts: Annotated[ExpertsName, typer.Option(help="Who takes which steps.")] = ExpertsName.right,
+    boundary: Annotated[float | None, typer.Option(help="Left out: the folder's own.")] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Swap the experts, leave one out, move the boundary.")
+    ] = False,
+    sheet: Annotated[Path | None, typer.Option(help="Write 12 of the clips as a PNG.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a model for scenes of moving shapes that it was not trained on, and judge the clips.
+
+    The judge is no network: it clusters colours, compares outlines and follows centres, and is itself judged
+    on true clips first. Works for every folder, but says something only of one trained on such scenes.
+    """
+    set_up()
+    from adapters.wan_local.engine import WanEngine, WanJob
+    from adapters.wan_local.evaluation.arms import ablated_arms, usual_arms
+    from adapters.wan_local.evaluation.exam import ask
+
+    with failing(), _folder_of(model) as folder:
+        engine = WanEngine.load(folder, batched_guidance=True)
+        family = engine.model.family
+        job = WanJob(
+            prompt="",
+            width=size,
+            height=size,
+            frames=frames,
+            seed=seed,
+            **_sampling(
+                model, steps=steps, guidance=guidance, shift=shift, dense=engine.model.boundary is None
+            ),
+        )
+        questions = ask(prompts, seed, size, frames)
+        arms = ablated_arms(family) if ablation else usual_arms(family, experts.value, boundary)
+        report, sittings = _examine(engine, job, questions, arms)
+    if sheet is not None:
+        from adapters.wan_local.evaluation.report import make_sheet
+
+        make_sheet([answer.clip for answer in sittings[-1].answers[:_CLIPS_OF_A_SHEET]]).save(sheet)
+    if as_json:
+        typer.echo(json.dumps({"model": model, "seed": seed, "size": size, "frames": frames} | report))
+    else:
+        _show(model, report)
+
+
+@contextmanager
+def _folder_of(model: str) -> Iterator[Path]:
+    """The folder that ``model`` names, or one of the family put together for as long as it is needed."""
+    variant = find_variant(model)
+    if variant is None:
+        yield Path(model)
+        return
+    from adapters.wan_local.nano.assembly import assemble
+
+    with tempfile.TemporaryDirectory() as place:
+        yield assemble(variant, Path(place))
+
+
+def _sampling(
+    model: str, *, steps: int | None, guidance: float | None, shift: float | None, dense: bool
+) -> dict[str, Any]:
+    """What the job says of sampling: what was asked for, else the card's, else nothing: the official."""
+    asked = {
+        "steps": steps,
+        "guidance_high": guidance,
+        "guidance_low": None if dense else guidance,
+        "shift": shift,
+    }
+    variant = find_variant(model)
+    usual: dict[str, Any] = {}
+    if variant is not None:
+        offers = load_cards("adapters.wan_local").offers
+        upstream = f"wan-2.2-nano-{variant}"
+        params = next(offer for offer in offers if offer.upstream == upstream).presets[0].params
+        usual = PresetParams.model_validate(params).model_dump(exclude={"preview_steps"}, exclude_none=True)
+    return usual | {name: value for name, value in asked.items() if value is not None}
+
+
+def _examine(
+    engine: WanEngine, job: WanJob, questions: Sequence[Question], arms: Sequence[Arm]
+) -> tuple[dict[str, Any], list[Sitting]]:
+    from adapters.wan_local.evaluation import report
+    from adapters.wan_local.evaluation.sitting import copy_out, sit, threads
+
+    with _bar() as bar_of:
+        sittings = [sit(engine, job, questions, arm, bar_of(arm.name)) for arm in arms]
+    copies = report.describe_copies(questions, copy_out(engine, questions))
+    found = {
+        "prompts": len(questions),
+        "measured_on": threads(),
+        "vae": copies,
+        "arms": [report.describe_sitting(sitting) for sitting in sittings],
+    }
+    return found, sittings
+
+
+def _show(model: str, report: dict[str, Any]) -> None:
+    from adapters.wan_local.evaluation.report import make_table
+
+    console = Console()
+    vae = report["vae"]
+    rows = [("true clips", vae["oracle"]), ("those through the VAE", vae["right"])]
+    rows += [(arm["arm"], arm["right"]) for arm in report["arms"]]
+    title = f"{model}, {report['prompts']} held-out prompts: % right (95% interval)"
+    console.print(make_table(title, rows))
+    console.print(f"VAE: {vae['psnr_db']} dB on the true clips, {vae['lowest_psnr_db']} at least")
+    for arm in report["arms"]:
+        kept = arm["first_frame_psnr_db"]
+        first = "" if kept is None else f", first frame kept at {kept} dB"
+        peak = f"{arm['peak_bytes'] / 2**20:.0f} MiB"
+        console.print(
+            f"{arm['arm']}: {arm['seconds']} s a clip, peak {peak}{first} ({report['measured_on']})"
+        )
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """A progress bar for each arm; none without a terminal."""
+    screen = Console(stderr=True)
+    with Progress(console=screen, disable=not screen.is_terminal) as bars:
+
+        def of(name: str) -> Callable[[int, int], None]:
+            task = bars.add_task(name)
+            return lambda done, total: bars.update(task, completed=done, total=total)
+
+        yield of

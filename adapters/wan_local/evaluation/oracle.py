@@ -1,0 +1,83 @@
+"""The oracle: does a clip show the scene that was asked for? No network has a say in it."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from itertools import permutations
+
+import numpy as np
+
+from adapters.wan_local.evaluation.course import find_motion
+from adapters.wan_local.evaluation.outline import find_shape
+from adapters.wan_local.evaluation.sight import Clip, find_background, find_patches
+from adapters.wan_local.training.scenes import Actor, Scene
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One thing in a clip; None where it is none of those that have a name."""
+
+    shape: str | None
+    colour: str
+    motion: str | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is right about a clip. With two actors an attribute is right if it is of both.
+
+    ``colour`` is wrong also if there are more things than actors.
+    """
+
+    colour: bool
+    shape: bool
+    motion: bool
+    background: bool
+
+    @property
+    def all(self) -> bool:
+        """Whether everything is right."""
+        return all(astuple(self))
+
+
+def look(clip: Clip) -> tuple[list[Seen], str | None]:
+    """What ``clip`` [F, H, W, 3] shows, and its background."""
+    patches = find_patches(clip)
+    seen = [Seen(find_shape(patch), patch.colour, find_motion(patch, len(clip))) for patch in patches]
+    return seen, find_background(clip)
+
+
+def judge(clip: Clip, scene: Scene) -> Verdict:
+    """Compare what ``clip`` [F, H, W, 3] shows with ``scene``, which took the whole clip.
+
+    Who is who of two actors is settled in the clip's favour.
+    """
+    seen, background = look(clip)
+    right = background == scene.background
+    if len(seen) < len(scene.actors):
+        return Verdict(colour=False, shape=False, motion=False, background=right)
+    verdicts = [
+        Verdict(
+            colour=len(seen) == len(scene.actors) and _same(chosen, scene.actors, "colour"),
+            shape=_same(chosen, scene.actors, "shape"),
+            motion=_same(chosen, scene.actors, "motion"),
+            background=right,
+        )
+        for chosen in permutations(seen, len(scene.actors))
+    ]
+    return max(verdicts, key=lambda verdict: sum(astuple(verdict)))
+
+
+def first_frame_psnr(clip: Clip, image: Clip) -> float:
+    """How well ``clip`` [F, H, W, 3] keeps the ``image`` [H, W, 3] that it starts from, in dB."""
+    return psnr(clip[0], image)
+
+
+def psnr(one: Clip, other: Clip) -> float:
+    """Peak signal-to-noise ratio of two pictures or clips of one shape, in dB; infinite if they are equal."""
+    error = np.mean((one.astype(np.float64) - other) ** 2)
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+
+
+def _same(seen: tuple[Seen, ...], actors: tuple[Actor, ...], attribute: str) -> bool:
+    return all(getattr(a, attribute) == getattr(b, attribute) for a, b in zip(seen, actors, strict=True))
