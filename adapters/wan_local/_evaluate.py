@@ -147,18 +147,17 @@ def _show(model: str, report: dict[str, Any]) -> None:
 
     console = Console()
     vae = report["vae"]
-    rows = [("true clips", vae["oracle"]), ("those through the VAE", vae["right"])]
+    rows = [("true clips", vae["oracle"]), ("VAE's copies", vae["right"])]
     rows += [(arm["arm"], arm["right"]) for arm in report["arms"]]
     title = f"{model}, {report['prompts']} held-out prompts: % right (95% interval)"
     console.print(make_table(title, rows))
     console.print(f"VAE: {vae['psnr_db']} dB on the true clips, {vae['lowest_psnr_db']} at least")
+    console.print(f"by clip, {report['measured_on']}:")
     for arm in report["arms"]:
         kept = arm["first_frame_psnr_db"]
         first = "" if kept is None else f", first frame kept at {kept} dB"
         peak = f"{arm['peak_bytes'] / 2**20:.0f} MiB"
-        console.print(
-            f"{arm['arm']}: {arm['seconds']} s a clip, peak {peak}{first} ({report['measured_on']})"
-        )
+        console.print(f"  {arm['arm']}: {arm['seconds']} s, peak {peak}{first}")
 
 
 @contextmanager

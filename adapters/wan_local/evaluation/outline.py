@@ -53,7 +53,8 @@ def _sample(cover: Floats, x: Floats, y: Floats) -> Floats:
 
 def _weights(points: Floats, pixels: int) -> Floats:
     """[points, pixels]: of each point, how much of each pixel it is made of; nothing outside."""
-    return np.clip(1 - np.abs(points[:, None] - np.arange(pixels)), 0, 1)
+    weights: Floats = np.clip(1 - np.abs(points[:, None] - np.arange(pixels)), 0, 1)
+    return weights
 
 
 @cache

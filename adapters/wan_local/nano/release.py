@@ -2,7 +2,7 @@
 
     python -m adapters.wan_local.nano.release PARTS
 
-PARTS has a README.md and a folder for each part (``t2v_high``, ``vae_16``, …) as ``save_pretrained`` writes it.
+PARTS has a README.md and a folder for each part (``t2v_high``, ``vae_16``, …), as ``save_pretrained`` writes.
 """
 
 from __future__ import annotations
