@@ -61,17 +61,17 @@ def find_patches(clip: Clip) -> list[Patch]:
     """What lies on the background of ``clip`` [F, H, W, 3] for most of it: one patch a colour at most."""
     names = list(COLOURS)
     cover, beside = _project(clip, _ground(clip), np.array(list(COLOURS.values()), dtype=np.float64))
-    core = cover >= _CORE
-    nearest = np.where(core, beside, np.inf).argmin(axis=0)
-    counts = np.bincount(nearest[core.any(axis=0)], minlength=len(names))
-    there = [index for index, count in enumerate(counts) if count > _SHARE * counts.sum()]
-    if not there:
+    nearest = beside.argmin(axis=0)
+    counts = np.array([(cover[index][nearest == index] >= _CORE).sum() for index in range(len(names))])
+    there = np.flatnonzero(counts > _SHARE * counts.sum())
+    if not len(there):
         return []
     # The blurred edge between two colours looks like a third: it goes to one of those that are there.
-    covered = cover >= _COVERED
-    nearest = np.where(covered[there], beside[there], np.inf).argmin(axis=0)
-    masks = [covered[index] & (nearest == place) for place, index in enumerate(there)]
-    found = [_follow(names[index], mask, cover[index]) for index, mask in zip(there, masks, strict=True)]
+    nearest = there[beside[there].argmin(axis=0)]
+    found = [
+        _follow(names[index], (nearest == index) & (cover[index] >= _COVERED), cover[index])
+        for index in there
+    ]
     return [patch for patch in found if len(patch.frames) >= _STAYS * len(clip)]
 
 

@@ -1,0 +1,149 @@
+"""The oracle knows what true clips show, also through a VAE's blur, and does not say yes to another scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from adapters.wan_local.evaluation.oracle import Seen, Verdict, first_frame_psnr, judge, look, psnr
+from adapters.wan_local.evaluation.sight import Clip, Mask, largest_components
+from adapters.wan_local.training.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    MOTIONS,
+    SHAPES,
+    Actor,
+    Scene,
+    film,
+    sample_scene,
+)
+
+RED_CIRCLE = Actor("circle", "red", "right")
+BLUE_STAR = Actor("star", "blue", "still")
+CHOICES = {"shape": SHAPES, "colour": tuple(COLOURS), "motion": MOTIONS}
+SEED = 20261126
+
+
+def sharp(clip: Clip, rng: np.random.Generator) -> Clip:
+    return clip
+
+
+def like_a_vae(clip: Clip, rng: np.random.Generator) -> Clip:
+    """Blurred, with coarse and fine noise: about 29 dB."""
+    blurred = [np.asarray(Image.fromarray(frame).filter(ImageFilter.GaussianBlur(0.9))) for frame in clip]
+    frames, height, width, _ = clip.shape
+    coarse = rng.normal(0, 6, (frames, height // 4, width // 4, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    noisy = np.stack(blurred) + coarse + rng.normal(0, 3, clip.shape)
+    return noisy.clip(0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("seen_through", [sharp, like_a_vae])
+def test_true_clips_are_right_and_one_wrong_word_is_seen(
+    seen_through: Callable[[Clip, np.random.Generator], Clip],
+) -> None:
+    print(f"seed {SEED}")
+    rng = np.random.default_rng(SEED)
+    all_right = Verdict(colour=True, shape=True, motion=True, background=True)
+    for number in range(40):
+        scene = sample_scene(rng, held_out=number % 2 == 0, two=0.4)
+        clip = seen_through(film(scene, rng), rng)
+        assert judge(clip, scene) == all_right, scene
+        for attribute in CHOICES:
+            wrong = judge(clip, with_another(scene, attribute, rng))
+            assert wrong == replace(all_right, **{attribute: False}), (scene, attribute)
+
+
+def with_another(scene: Scene, attribute: str, rng: np.random.Generator) -> Scene:
+    first, *others = scene.actors
+    taken = {getattr(first, attribute)} | {actor.colour for actor in others}
+    value = str(rng.choice([choice for choice in CHOICES[attribute] if choice not in taken]))
+    return replace(scene, actors=(replace(first, **{attribute: value}), *others))
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_every_background_is_known(background: str) -> None:
+    scene = Scene((RED_CIRCLE,), background)
+    clip = film(scene, np.random.default_rng(1))
+    assert judge(clip, scene).background
+    others = [other for other in BACKGROUNDS if other != background]
+    assert not any(judge(clip, replace(scene, background=other)).background for other in others)
+
+
+def test_what_is_there_is_named() -> None:
+    clip = film(Scene((RED_CIRCLE, BLUE_STAR), "grey"), np.random.default_rng(3))
+    seen, background = look(clip)
+    assert background == "grey"
+    assert set(seen) == {Seen("circle", "red", "right"), Seen("star", "blue", "still")}
+
+
+def test_larger_and_longer_clips_are_read_alike() -> None:
+    scene = Scene((Actor("triangle", "yellow", "bounce"),), "navy")
+    assert judge(film(scene, np.random.default_rng(4), size=128, frames=33), scene).all
+
+
+def test_one_thing_too_many_or_too_few_is_wrong() -> None:
+    rng = np.random.default_rng(5)
+    one, two = Scene((RED_CIRCLE,), "black"), Scene((RED_CIRCLE, BLUE_STAR), "black")
+    too_many = judge(film(two, rng), one)
+    assert (too_many.colour, too_many.shape, too_many.motion, too_many.all) == (False, True, True, False)
+    too_few = judge(film(one, rng), two)
+    assert (too_few.colour, too_few.shape, too_few.motion, too_few.background) == (False, False, False, True)
+
+
+def test_two_actors_have_each_its_own_attributes() -> None:
+    scene = Scene((RED_CIRCLE, BLUE_STAR), "black")
+    swapped = Scene((replace(RED_CIRCLE, shape="star"), replace(BLUE_STAR, shape="circle")), "black")
+    found = judge(film(swapped, np.random.default_rng(6)), scene)
+    assert not found.all
+    assert found.background
+
+
+def test_what_comes_or_goes_half_way_has_no_motion() -> None:
+    clip = film(Scene((RED_CIRCLE,), "black"), np.random.default_rng(7))
+    clip[6:] = 0
+    (seen,), _ = look(clip)
+    assert (seen.shape, seen.colour, seen.motion) == ("circle", "red", None)
+    clip[4:] = 0
+    assert look(clip)[0] == []
+
+
+def test_noise_and_emptiness_show_nothing_that_was_asked_for() -> None:
+    scene = Scene((RED_CIRCLE,), "black")
+    empty = np.zeros((9, 64, 64, 3), dtype=np.uint8)
+    assert look(empty) == ([], "black")
+    assert judge(empty, scene) == Verdict(colour=False, shape=False, motion=False, background=True)
+    noise = np.random.default_rng(8).integers(0, 256, empty.shape, dtype=np.uint8)
+    assert judge(noise, scene) == Verdict(colour=False, shape=False, motion=False, background=False)
+
+
+def test_a_blob_of_no_shape_is_none() -> None:
+    clip = np.zeros((9, 64, 64, 3), dtype=np.uint8)
+    clip[:, 20:23, 8:56] = COLOURS["red"]
+    (seen,), _ = look(clip)
+    assert (seen.shape, seen.motion) == (None, "still")
+
+
+def test_the_largest_component_joins_at_corners_and_stays_in_its_frame() -> None:
+    def mask(*rows: str) -> Mask:
+        return np.array([[cell == "#" for cell in row] for row in rows])
+
+    given = np.stack(
+        [mask("#..#", ".#.#", "...."), mask("##..", "....", "...#"), mask("....", "....", "....")]
+    )
+    kept = np.stack(
+        [mask("#...", ".#..", "...."), mask("##..", "....", "...."), mask("....", "....", "....")]
+    )
+    given[0, 0, 3] = False  # two against one
+    assert np.array_equal(largest_components(given), kept)
+
+
+def test_psnr_is_that_of_the_textbook() -> None:
+    one = np.full((2, 4, 4, 3), 100, dtype=np.uint8)
+    assert psnr(one, one + 5) == pytest.approx(10 * np.log10(255**2 / 25))
+    assert psnr(one, one) == float("inf")
+    one[1] = 0
+    assert first_frame_psnr(one, np.full((4, 4, 3), 100, dtype=np.uint8)) == float("inf")
