@@ -89,6 +89,6 @@ def _remove(damaged: Path) -> None:
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
     """One at a time, whichever process or thread."""
-    with open(lock, "wb") as file:
+    with open(lock, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
