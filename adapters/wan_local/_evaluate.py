@@ -82,9 +82,9 @@ def evaluate(
         arms = ablated_arms(family) if ablation else usual_arms(family, experts.value, boundary)
         report, sittings = _examine(engine, job, questions, arms)
     if sheet is not None:
-        from adapters.wan_local.evaluation.report import make_sheet
+        from adapters.wan_local.evaluation.sheet import make_sheet
 
-        make_sheet([answer.clip for answer in sittings[-1].answers[:_CLIPS_OF_A_SHEET]]).save(sheet)
+        make_sheet(sittings[0].answers[:_CLIPS_OF_A_SHEET]).save(sheet, optimize=True)
     if as_json:
         typer.echo(json.dumps({"model": model, "seed": seed, "size": size, "frames": frames} | report))
     else:

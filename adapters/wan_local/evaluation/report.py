@@ -6,8 +6,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from rich.table import Table
 
 from adapters.wan_local.evaluation.exam import Question
@@ -15,8 +13,6 @@ from adapters.wan_local.evaluation.oracle import Verdict, judge, psnr
 from adapters.wan_local.evaluation.score import ASKED, Share, add_up
 from adapters.wan_local.evaluation.sight import Clip
 from adapters.wan_local.evaluation.sitting import Sitting
-
-_GAP = 2  # pixels between the clips of a sheet
 
 
 def describe_sitting(sitting: Sitting) -> dict[str, Any]:
@@ -62,21 +58,6 @@ def make_table(title: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     for name, shares in rows:
         table.add_row(name, *(_percent(shares[asked]) for asked in ASKED))
     return table
-
-
-def make_sheet(clips: Sequence[Clip], shown: int = 5) -> Image.Image:
-    """One row for each clip [F, H, W, 3], with ``shown`` of its frames from the first to the last."""
-    rows = []
-    for clip in clips:
-        frames = [clip[number] for number in np.linspace(0, len(clip) - 1, shown).round().astype(int)]
-        rows.append(
-            np.concatenate([np.pad(frame, _border(), constant_values=255) for frame in frames], axis=1)
-        )
-    return Image.fromarray(np.concatenate(rows))
-
-
-def _border() -> list[tuple[int, int]]:
-    return [(_GAP, _GAP), (_GAP, _GAP), (0, 0)]
 
 
 def _describe_wrong(question: Question, verdict: Verdict) -> dict[str, Any]:

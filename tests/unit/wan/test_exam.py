@@ -17,7 +17,6 @@ from adapters.wan_local.engine import UnsupportedJob, WanEngine, WanJob
 from adapters.wan_local.evaluation.arms import ablated_arms, usual_arms
 from adapters.wan_local.evaluation.exam import ask
 from adapters.wan_local.evaluation.oracle import Verdict, judge
-from adapters.wan_local.evaluation.report import make_sheet
 from adapters.wan_local.evaluation.score import Share, add_up
 from adapters.wan_local.evaluation.sitting import Arm, Sitting, copy_out, sit
 from adapters.wan_local.tiny import Variant
@@ -119,7 +118,8 @@ def test_the_command_examines_a_folder(tiny: Callable[[Variant], Path], tmp_path
     assert told["vae"]["psnr_db"] > 0
     assert told["arms"][0]["seconds"] > 0
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == make_sheet([np.zeros((9, 64, 64, 3), np.uint8)]).size
+        assert sheet.width > 5 * 64
+        assert len(sheet.convert("RGB").getcolors() or ()) > 20
     table = run("--ablation").stdout
     assert all(
         name in table for name in ("true clips", "both right", "swapped", "high alone", "boundary 0.95")
