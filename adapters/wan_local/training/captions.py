@@ -5,6 +5,8 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from adapters.wan_local.training.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, Actor, Scene
@@ -127,7 +129,7 @@ def _clause(actor: Actor, doing: bool, rng: np.random.Generator) -> str:
     return f"{_article(colour)} {shape} {motion}"
 
 
-def _synonym(synonyms: dict[str, tuple[str, ...]], word: str, rng: np.random.Generator) -> str:
+def _synonym(synonyms: Mapping[str, tuple[str, ...]], word: str, rng: np.random.Generator) -> str:
     return str(rng.choice(synonyms.get(word, (word,))))
 
 

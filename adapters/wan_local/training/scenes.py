@@ -58,7 +58,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Track:
-    """Where an actor is in each frame: centres [frames, 2] as (x, y), radii [frames], of the enclosing circle."""
+    """Where an actor is in each frame: ``centres`` [frames, 2] as x, y, and ``radii`` [frames] around them."""
 
     centres: Floats
     radii: Floats
@@ -156,7 +156,7 @@ def _way(motion: str, rng: np.random.Generator, clock: Floats, room: float) -> F
         "right": (across, 0.0),
         "up": (0.0, -along),
         "down": (0.0, along),
-        "diagonal": tuple(rng.choice((-1, 1), 2) * np.array((across, along))),
+        "diagonal": (across * rng.choice((-1, 1)), along * rng.choice((-1, 1))),
     }.get(motion, (0.0, 0.0))
     return clock[:, None] * np.array(step)
 

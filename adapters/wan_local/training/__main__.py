@@ -1,0 +1,43 @@
+"""``python -m adapters.wan_local.training``: the commands the nano family is made with."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from adapters.wan_local.training.nano import STAGES
+from adapters.wan_local.training.run import Plan, train
+
+_REPORT = "training.json"
+
+StageName = StrEnum("StageName", list(STAGES))  # type: ignore[misc]  # its members are the stages
+
+
+def main(
+    stage: Annotated[StageName, typer.Argument(help="The two VAEs first, then t2v, then the others.")],
+    folder: Annotated[Path, typer.Option(help="Where the family's parts are.")],
+    minutes: Annotated[float, typer.Option(help="Of training, those of earlier calls included.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+) -> None:
+    """Train a stage of the nano family; the same command goes on with one that was stopped (exit code 1)."""
+    name = stage.value
+    torch.manual_seed(seed)
+    objective = STAGES[name].prepare(folder, seed)
+    plan = Plan(seconds=60 * minutes, seed=seed, rate=STAGES[name].rate)
+    report = train(objective, plan, folder / "runs" / name, typer.echo)
+    if report is None:
+        raise typer.Exit(1)
+    report |= STAGES[name].finish(objective, folder)
+    typer.echo(json.dumps(report, indent=2))
+    file = folder / _REPORT
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    file.write_text(json.dumps(known | {name: report}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
