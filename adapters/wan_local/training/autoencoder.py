@@ -74,7 +74,7 @@ def encode(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
 
 def measure_latents(vae: AutoencoderKLWan, clips: torch.Tensor) -> None:
     """Write the mean and deviation of each latent channel over uint8 ``clips`` into the VAE's config."""
-    latents = torch.cat([encode(vae, to_pixels(some.to(vae.device))) for some in clips.split(16)])
+    latents = torch.cat([encode(vae, to_pixels(some.to(vae.device))) for some in torch.split(clips, 16)])
     deviation, mean = torch.std_mean(latents, dim=(0, 2, 3, 4))
     vae.register_to_config(latents_mean=mean.tolist(), latents_std=deviation.tolist())
 
@@ -83,7 +83,7 @@ def measure_latents(vae: AutoencoderKLWan, clips: torch.Tensor) -> None:
 def psnr(vae: AutoencoderKLWan, clips: torch.Tensor) -> float:
     """Mean over uint8 ``clips`` of the peak signal-to-noise ratio of their reconstructions, in dB."""
     found = []
-    for some in clips.split(16):
+    for some in torch.split(clips, 16):
         pixels = to_pixels(some.to(vae.device))
         seen = vae.decode(encode(vae, pixels)).sample.clamp(-1, 1)
         error = ((seen - pixels) / 2) ** 2

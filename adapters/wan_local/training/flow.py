@@ -95,15 +95,19 @@ class FlowMatching:
             str(draw.rng.choice(_NOTHING)) if draw.rng.random() < _DROPPED else caption
             for caption in batch.captions
         ]
-        with torch.autocast(batch.latents.device.type, dtype=torch.bfloat16), _attention(batch.latents):
+        with (
+            torch.autocast(batch.latents.device.type, dtype=torch.bfloat16),
+            _attention(batch.latents.device),
+        ):
             with torch.no_grad() if self._frozen else nullcontext():
                 embeds = self._prompts(captions)
             return {expert.name: _miss(expert, batch, embeds, draw.noise) for expert in self._experts}
 
 
-def _attention(like: torch.Tensor) -> AbstractContextManager[None]:
+def _attention(device: torch.device) -> AbstractContextManager[None]:
     """The kernel to use: on a CPU, the fused one's backward takes half a step of a small model."""
-    return sdpa_kernel(SDPBackend.MATH) if like.device.type == "cpu" else nullcontext()
+    kernel: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return kernel if device.type == "cpu" else nullcontext()
 
 
 def _miss(expert: Expert, batch: Batch, embeds: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -116,10 +120,9 @@ def _miss(expert: Expert, batch: Batch, embeds: torch.Tensor, generator: torch.G
     read = noisy if batch.channels is None else torch.cat([noisy, batch.channels], dim=1)
     found = expert.transformer(read, _timesteps(expert, sigma, clean), embeds).sample
     error = (found.float() - (noise - clean)) ** 2
-    if batch.given is None:
-        return error.mean()
-    counts = (1 - batch.given).expand_as(error)
-    return (error * counts).sum() / counts.sum()
+    counts = torch.ones_like(error) if batch.given is None else (1 - batch.given).expand_as(error)
+    mean: torch.Tensor = (error * counts).sum() / counts.sum()
+    return mean
 
 
 def _timesteps(expert: Expert, sigma: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:

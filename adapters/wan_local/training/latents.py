@@ -32,7 +32,7 @@ class _Group:
 class Window:
     """A window on an endless row of films, which moves on as the steps do.
 
-    What it shows at a step depends on the seed and the step alone.
+    What it shows at a step depends on the seed and the step alone. Steps do not go back.
 
     Args:
         vae: encodes; its config's mean and deviation normalise.

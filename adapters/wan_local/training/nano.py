@@ -36,7 +36,7 @@ _MEASURED = 256  # clips
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """``prepare(folder, seed)`` makes the objective, ``finish`` writes the parts and tells what it measured."""
+    """``prepare(folder, seed)`` makes the objective; ``finish`` writes the parts, and measures."""
 
     rate: float
     prepare: Callable[[Path, int], Objective]

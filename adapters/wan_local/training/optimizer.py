@@ -32,14 +32,16 @@ class MatrixOptimizer:
                 self._others.append(weight)
         # The same memory, seen as matrices.
         self._flat = [nn.Parameter(weight.detach().flatten(1)) for weight in self._matrices]
-        self._muon = torch.optim.Muon(self._flat, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-        self._adam = torch.optim.AdamW(self._others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        self._both: dict[str, torch.optim.Optimizer] = {
+            "muon": torch.optim.Muon(self._flat, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            "adam": torch.optim.AdamW(self._others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        }
 
     def step(self, rate: float) -> None:
         """Go down the gradients, at a learning rate, and clear them."""
         for flat, weight in zip(self._flat, self._matrices, strict=True):
             flat.grad = None if weight.grad is None else weight.grad.flatten(1)
-        for optimizer in (self._muon, self._adam):
+        for optimizer in self._both.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
@@ -50,7 +52,7 @@ class MatrixOptimizer:
         """What the next steps depend on, by name."""
         return {
             f"{kind}.{number}.{name}": tensor
-            for kind, optimizer in (("muon", self._muon), ("adam", self._adam))
+            for kind, optimizer in self._both.items()
             for number, state in optimizer.state_dict()["state"].items()
             for name, tensor in state.items()
         }
@@ -58,11 +60,10 @@ class MatrixOptimizer:
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """Continue from ``state()``, of the same modules."""
         found: dict[str, dict[int, dict[str, torch.Tensor]]] = {
-            "muon": defaultdict(dict),
-            "adam": defaultdict(dict),
+            kind: defaultdict(dict) for kind in self._both
         }
         for path, tensor in tensors.items():
             kind, number, name = path.split(".")
             found[kind][int(number)][name] = tensor
-        for kind, optimizer in (("muon", self._muon), ("adam", self._adam)):
+        for kind, optimizer in self._both.items():
             optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(found[kind])})

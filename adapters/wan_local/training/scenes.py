@@ -58,7 +58,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Track:
-    """Where an actor is in each frame: ``centres`` [frames, 2] as x, y, and ``radii`` [frames] around them."""
+    """Where an actor is: ``centres`` [frames, 2] as x, y, and the ``radii`` [frames] of circles around it."""
 
     centres: Floats
     radii: Floats
@@ -158,7 +158,8 @@ def _way(motion: str, rng: np.random.Generator, clock: Floats, room: float) -> F
         "down": (0.0, along),
         "diagonal": (across * rng.choice((-1, 1)), along * rng.choice((-1, 1))),
     }.get(motion, (0.0, 0.0))
-    return clock[:, None] * np.array(step)
+    way: Floats = clock[:, None] * np.array(step)
+    return way
 
 
 def _coverage(shape: str, track: Track, size: int) -> Floats:
@@ -191,4 +192,5 @@ def _depth(shape: str, x: Floats, y: Floats, radius: Floats) -> Floats:
     tip, notch = np.array((1.0, 0.0)), valley * np.array((math.cos(sector / 2), math.sin(sector / 2)))
     edge = notch - tip
     normal = np.array((edge[1], -edge[0])) / np.linalg.norm(edge)
-    return radius * normal[0] - length * (np.cos(fold) * normal[0] + np.sin(fold) * normal[1])
+    depth: Floats = radius * normal[0] - length * (np.cos(fold) * normal[0] + np.sin(fold) * normal[1])
+    return depth

@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, UMT5C
 from typing_extensions import override
 
 MAX_TOKENS = 512  # a prompt has so many for the transformers, most of them padding
-_PAD_TO = 31  # and one more is 32; few lengths make few shapes to compile
+_PAD_TO = 31  # and one is added: few lengths make few shapes to compile
+_LONGEST = 16 * _PAD_TO
 
 _PAD, _END, _UNKNOWN = "<pad>", "</s>", "<unk>"
 
@@ -72,7 +73,7 @@ class Prompts:
             padding=True,
             pad_to_multiple_of=_PAD_TO,
             truncation=True,
-            max_length=MAX_TOKENS - _PAD_TO,
+            max_length=_LONGEST,
             return_tensors="pt",
         )
         device = self.encoder.device
