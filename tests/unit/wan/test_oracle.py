@@ -64,6 +64,14 @@ def with_another(scene: Scene, attribute: str, rng: np.random.Generator) -> Scen
     return replace(scene, actors=(replace(first, **{attribute: value}), *others))
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shape_is_known_by_what_blur_leaves_of_it(shape: str) -> None:
+    scene = Scene((Actor(shape, "green", "left"),), "grey")
+    clip = film(scene, np.random.default_rng(2))
+    blurred = [np.asarray(Image.fromarray(frame).filter(ImageFilter.GaussianBlur(2.2))) for frame in clip]
+    assert judge(np.stack(blurred), scene).all
+
+
 @pytest.mark.parametrize("background", BACKGROUNDS)
 def test_every_background_is_known(background: str) -> None:
     scene = Scene((RED_CIRCLE,), background)
