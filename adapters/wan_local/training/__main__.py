@@ -19,7 +19,7 @@ StageName = StrEnum("StageName", list(STAGES))  # type: ignore[misc]  # its memb
 
 
 def main(
-    stage: Annotated[StageName, typer.Argument(help="The two VAEs first, then t2v, then the others.")],
+    stage: Annotated[StageName, typer.Argument(help="In this order; vae_48 is for ti2v alone.")],
     folder: Annotated[Path, typer.Option(help="Where the family's parts are.")],
     minutes: Annotated[float, typer.Option(help="Of training, those of earlier calls included.")],
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,

@@ -1,5 +1,5 @@
-"""The transformers' objective: flow matching (Lipman et al. 2023, arXiv 2210.02747; section 3 of Esser et al.
-2024, arXiv 2403.03206), each expert on its own side of the boundary.
+"""A transformer's objective: flow matching (Lipman et al. 2023, arXiv 2210.02747; section 3 of Esser et al.
+2024, arXiv 2403.03206), at the noise levels that are its own.
 
 ``x = (1 - sigma) x0 + sigma n``, the network predicts ``n - x0`` at timestep ``1000 sigma``.
 """
@@ -25,24 +25,19 @@ _NOTHING = ("", NEGATIVE_PROMPT)  # the two ways to be asked for nothing
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """The noise levels an expert sees: evenly spread from ``low`` to ``high`` once ``shift`` is undone."""
+    """The noise levels to be seen: evenly spread from ``low`` to ``high`` once ``shift`` is undone."""
 
     low: float
     high: float
     shift: float
 
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Sigmas [count]."""
+        """Sigmas [count], one from each of as many equal parts, so that batches are alike."""
         start, end = (sigma / (self.shift + (1 - self.shift) * sigma) for sigma in (self.low, self.high))
-        even = start + (end - start) * torch.rand(count, generator=generator, device=generator.device)
+        within = torch.rand(count, generator=generator, device=generator.device)
+        parts = (torch.arange(count, device=generator.device) + within) / count
+        even = start + (end - start) * parts
         return self.shift * even / (1 + (self.shift - 1) * even)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expert:
-    name: str
-    transformer: WanTransformer3DModel
-    noise: Noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,30 +59,31 @@ class Batch:
 
 
 class FlowMatching:
-    """Train ``experts``, and the text encoder unless ``frozen_text``, on what ``batches`` yields.
+    """Train a transformer at the noise levels of ``noise``, and the text encoder unless ``frozen_text``.
 
     ``compiled`` takes half a minute at the start and a quarter off every step.
     """
 
     def __init__(
         self,
-        experts: Sequence[Expert],
+        transformer: WanTransformer3DModel,
+        noise: Noise,
         prompts: Prompts,
         batches: Callable[[Draw], Batch],
         *,
         frozen_text: bool,
         compiled: bool,
     ) -> None:
-        self._experts, self._prompts, self._batches, self._frozen = experts, prompts, batches, frozen_text
-        for expert in experts:
-            pad_by_weight(expert.transformer)
-            if compiled:
-                expert.transformer.compile_repeated_blocks(dynamic=False)
+        self._transformer, self._noise, self._batches = transformer, noise, batches
+        self._prompts, self._frozen = prompts, frozen_text
+        pad_by_weight(transformer)
+        if compiled:
+            transformer.compile_repeated_blocks(dynamic=False)
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        networks: dict[str, nn.Module] = {expert.name: expert.transformer for expert in self._experts}
-        return networks if self._frozen else networks | {"text": self._prompts.encoder}
+        trained = {"transformer": self._transformer}
+        return trained if self._frozen else trained | {"text_encoder": self._prompts.encoder}
 
     def losses(self, draw: Draw) -> dict[str, torch.Tensor]:
         batch = self._batches(draw)
@@ -95,40 +91,36 @@ class FlowMatching:
             str(draw.rng.choice(_NOTHING)) if draw.rng.random() < _DROPPED else caption
             for caption in batch.captions
         ]
-        with (
-            torch.autocast(batch.latents.device.type, dtype=torch.bfloat16),
-            _attention(batch.latents.device),
-        ):
+        device = batch.latents.device
+        with torch.autocast(device.type, dtype=torch.bfloat16), _attention(device):
             with torch.no_grad() if self._frozen else nullcontext():
                 embeds = self._prompts(captions)
-            return {expert.name: _miss(expert, batch, embeds, draw.noise) for expert in self._experts}
+            return {"velocity": self._miss(batch, embeds, draw.noise)}
+
+    def _miss(self, batch: Batch, embeds: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        clean = batch.latents
+        noise = torch.randn(clean.shape, generator=generator, device=clean.device)
+        sigma = self._noise.draw(len(clean), generator)[:, None, None, None, None]
+        if batch.given is not None:
+            sigma = sigma * (1 - batch.given)
+        noisy = (1 - sigma) * clean + sigma * noise
+        read = noisy if batch.channels is None else torch.cat([noisy, batch.channels], dim=1)
+        found = self._transformer(read, self._timesteps(sigma, clean), embeds).sample
+        error = (found.float() - (noise - clean)) ** 2
+        counts = torch.ones_like(error) if batch.given is None else (1 - batch.given).expand_as(error)
+        mean: torch.Tensor = (error * counts).sum() / counts.sum()
+        return mean
+
+    def _timesteps(self, sigma: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        """[B]; or, where a clip's frames differ, [B, tokens]."""
+        if sigma.shape[2] == 1:
+            return 1000 * sigma.flatten()
+        step_t, step_h, step_w = self._transformer.config.patch_size
+        each = sigma[:, 0].expand(-1, *clean.shape[2:])[:, ::step_t, ::step_h, ::step_w]
+        return 1000 * each.flatten(1)
 
 
 def _attention(device: torch.device) -> AbstractContextManager[None]:
     """The kernel to use: on a CPU, the fused one's backward takes half a step of a small model."""
     kernel: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
     return kernel if device.type == "cpu" else nullcontext()
-
-
-def _miss(expert: Expert, batch: Batch, embeds: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    clean = batch.latents
-    noise = torch.randn(clean.shape, generator=generator, device=clean.device)
-    sigma = expert.noise.draw(len(clean), generator)[:, None, None, None, None]
-    if batch.given is not None:
-        sigma = sigma * (1 - batch.given)
-    noisy = (1 - sigma) * clean + sigma * noise
-    read = noisy if batch.channels is None else torch.cat([noisy, batch.channels], dim=1)
-    found = expert.transformer(read, _timesteps(expert, sigma, clean), embeds).sample
-    error = (found.float() - (noise - clean)) ** 2
-    counts = torch.ones_like(error) if batch.given is None else (1 - batch.given).expand_as(error)
-    mean: torch.Tensor = (error * counts).sum() / counts.sum()
-    return mean
-
-
-def _timesteps(expert: Expert, sigma: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """[B]; or, where a clip's frames differ, [B, tokens]."""
-    if sigma.shape[2] == 1:
-        return 1000 * sigma.flatten()
-    step_t, step_h, step_w = expert.transformer.config.patch_size
-    each = sigma[:, 0].expand(-1, *clean.shape[2:])[:, ::step_t, ::step_h, ::step_w]
-    return 1000 * each.flatten(1)

@@ -1,8 +1,9 @@
 """The sizes of the nano family, and how each part of it is trained.
 
 Parts are diffusers and transformers folders in one folder: ``vae_16``, ``vae_48``, ``tokenizer``,
-``text_encoder``, ``t2v_high``, ``t2v_low``, ``i2v_high``, ``i2v_low``, ``ti2v``. A stage reads the parts it
-builds on and writes its own once it is through.
+``text_encoder``, ``t2v_high``, ``t2v_low``, ``i2v_high``, ``i2v_low``, ``ti2v``; and ``base``, which is not
+shipped. A stage has the name of its part, reads the parts it builds on and writes its own once it is through;
+that of the base writes the tokenizer and the text encoder, too.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from transformers import AutoTokenizer, UMT5EncoderModel
 
+from adapters.wan_local.engine.official import OFFICIAL, Expert, Family
 from adapters.wan_local.training.autoencoder import Autoencoding, measure_latents, psnr
 from adapters.wan_local.training.captions import words
 from adapters.wan_local.training.films import sample_films
-from adapters.wan_local.training.flow import Expert, FlowMatching, Noise
+from adapters.wan_local.training.flow import FlowMatching, Noise
 from adapters.wan_local.training.latents import Window, image_channels
 from adapters.wan_local.training.run import Objective
 from adapters.wan_local.training.text import Prompts, make_text_encoder, make_tokenizer
@@ -29,8 +31,7 @@ from adapters.wan_local.training.text import Prompts, make_text_encoder, make_to
 SIZE, FRAMES = 64, 9
 
 _TEXT_WIDTH = 96
-_BOUNDARY = {"t2v": 0.875, "i2v": 0.9}
-_SHIFT = {"t2v": 12.0, "i2v": 5.0, "ti2v": 5.0}
+_BOUNDARY: Mapping[Family, float] = {"t2v": 0.875, "i2v": 0.9}
 _MEASURED = 256  # clips
 
 
@@ -62,7 +63,7 @@ def _vae(latent: int) -> AutoencoderKLWan:
     )
 
 
-def _transformer(taken: int, given: int) -> WanTransformer3DModel:
+def _transformer(taken: int, given: int, layers: int = 4) -> WanTransformer3DModel:
     return WanTransformer3DModel(
         patch_size=(1, 2, 2),
         num_attention_heads=5,
@@ -72,7 +73,7 @@ def _transformer(taken: int, given: int) -> WanTransformer3DModel:
         text_dim=_TEXT_WIDTH,
         freq_dim=256,
         ffn_dim=384,
-        num_layers=4,
+        num_layers=layers,
         cross_attn_norm=True,
         qk_norm="rms_norm_across_heads",
         rope_max_seq_len=1024,
@@ -97,88 +98,102 @@ def _train_vae(name: str, latent: int) -> Stage:
     return Stage(rate=0.02, prepare=prepare, finish=finish)
 
 
-def _prepare_t2v(folder: Path, seed: int) -> Objective:
+def _prepare_base(folder: Path, seed: int) -> Objective:
     tokenizer = make_tokenizer(words())
     prompts = Prompts(tokenizer, make_text_encoder(len(tokenizer), _TEXT_WIDTH))
-    experts = _experts("t2v", _transformer(16, 16), _transformer(16, 16))
-    vae = _read(AutoencoderKLWan, folder / "vae_16")
-    batches = Window(vae, seed=seed, clips=2048, steps=6, batch=64, size=SIZE, frames=FRAMES)
-    return FlowMatching(experts, prompts, batches, frozen_text=False, compiled=True)
+    batches = _window(folder, "vae_16", seed)
+    return FlowMatching(
+        _transformer(16, 16), _noise("t2v"), prompts, batches, frozen_text=False, compiled=True
+    )
 
 
-def _finish_t2v(objective: Objective, folder: Path) -> dict[str, Any]:
+def _finish_base(objective: Objective, folder: Path) -> dict[str, Any]:
     make_tokenizer(words()).save_pretrained(folder / "tokenizer")
-    for name in ("high", "low"):
-        _write(objective.modules[name], folder / f"t2v_{name}")
-    _write(objective.modules["text"], folder / "text_encoder")
+    _write(objective.modules["transformer"], folder / "base")
+    _write(objective.modules["text_encoder"], folder / "text_encoder")
     return {}
 
 
-def _prepare_i2v(folder: Path, seed: int) -> Objective:
-    """Starts as the text-to-video experts, blind to the image."""
-    experts = []
-    for name in ("high", "low"):
+def _train_t2v(expert: Expert) -> Stage:
+    """Each expert starts as the base, which has learnt to read and to draw at every noise level."""
+
+    def prepare(folder: Path, seed: int) -> Objective:
+        transformer = _read(WanTransformer3DModel, folder / "base")
+        return _matching(folder, transformer, _noise("t2v", expert), _window(folder, "vae_16", seed))
+
+    return Stage(rate=0.004, prepare=prepare, finish=_finish_transformer(f"t2v_{expert}"))
+
+
+def _train_i2v(expert: Expert) -> Stage:
+    """Each expert starts as that of text-to-video, blind to the image."""
+
+    def prepare(folder: Path, seed: int) -> Objective:
         transformer = _transformer(36, 16)
-        weights = _read(WanTransformer3DModel, folder / f"t2v_{name}").state_dict()
+        weights = _read(WanTransformer3DModel, folder / f"t2v_{expert}").state_dict()
         sighted = torch.zeros_like(transformer.patch_embedding.weight)
         sighted[:, :16] = weights["patch_embedding.weight"]
         transformer.load_state_dict(weights | {"patch_embedding.weight": sighted})
-        experts.append(transformer)
-    vae = _read(AutoencoderKLWan, folder / "vae_16")
-    batches = Window(
-        vae, seed=seed, clips=2048, steps=6, batch=64, size=SIZE, frames=FRAMES, channels=image_channels
-    )
-    return FlowMatching(
-        _experts("i2v", *experts), _read_prompts(folder), batches, frozen_text=True, compiled=True
-    )
+        batches = _window(folder, "vae_16", seed, channels=image_channels)
+        return _matching(folder, transformer, _noise("i2v", expert), batches)
 
-
-def _finish_i2v(objective: Objective, folder: Path) -> dict[str, Any]:
-    for name in ("high", "low"):
-        _write(objective.modules[name], folder / f"i2v_{name}")
-    return {}
+    return Stage(rate=0.004, prepare=prepare, finish=_finish_transformer(f"i2v_{expert}"))
 
 
 def _prepare_ti2v(folder: Path, seed: int) -> Objective:
-    expert = Expert(
-        name="ti2v",
-        transformer=_transformer(48, 48),
-        noise=Noise(low=0.0, high=1.0, shift=_SHIFT["ti2v"]),
-    )
-    vae = _read(AutoencoderKLWan, folder / "vae_48")
-    batches = Window(vae, seed=seed, clips=2048, steps=6, batch=64, size=SIZE, frames=FRAMES, given=0.5)
-    return FlowMatching([expert], _read_prompts(folder), batches, frozen_text=True, compiled=True)
+    batches = _window(folder, "vae_48", seed, given=0.5)
+    return _matching(folder, _transformer(48, 48, layers=3), _noise("ti2v"), batches)
 
 
-def _finish_ti2v(objective: Objective, folder: Path) -> dict[str, Any]:
-    _write(objective.modules["ti2v"], folder / "ti2v")
-    return {}
+def _finish_transformer(name: str) -> Callable[[Objective, Path], dict[str, Any]]:
+    def finish(objective: Objective, folder: Path) -> dict[str, Any]:
+        _write(objective.modules["transformer"], folder / name)
+        return {}
+
+    return finish
 
 
 STAGES: Mapping[str, Stage] = {
     "vae_16": _train_vae("vae_16", 16),
     "vae_48": _train_vae("vae_48", 48),
-    "t2v": Stage(rate=0.006, prepare=_prepare_t2v, finish=_finish_t2v),
-    "i2v": Stage(rate=0.004, prepare=_prepare_i2v, finish=_finish_i2v),
-    "ti2v": Stage(rate=0.006, prepare=_prepare_ti2v, finish=_finish_ti2v),
+    "base": Stage(rate=0.008, prepare=_prepare_base, finish=_finish_base),
+    "t2v_high": _train_t2v("high"),
+    "t2v_low": _train_t2v("low"),
+    "i2v_high": _train_i2v("high"),
+    "i2v_low": _train_i2v("low"),
+    "ti2v": Stage(rate=0.008, prepare=_prepare_ti2v, finish=_finish_transformer("ti2v")),
 }
 
 
-def _experts(variant: str, high: WanTransformer3DModel, low: WanTransformer3DModel) -> list[Expert]:
-    boundary, shift = _BOUNDARY[variant], _SHIFT[variant]
-    return [
-        Expert(name="high", transformer=high, noise=Noise(low=boundary, high=1.0, shift=shift)),
-        Expert(name="low", transformer=low, noise=Noise(low=0.0, high=boundary, shift=shift)),
-    ]
+def _noise(family: Family, expert: Expert | None = None) -> Noise:
+    boundary = _BOUNDARY[family] if expert else 0.0
+    low, high = (0.0, boundary) if expert == "low" else (boundary, 1.0)
+    return Noise(low=low, high=high, shift=OFFICIAL[family].sampling.shift)
+
+
+def _matching(
+    folder: Path, transformer: WanTransformer3DModel, noise: Noise, batches: Window
+) -> FlowMatching:
+    """On the text encoder of the base."""
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    prompts = Prompts(tokenizer, _read(UMT5EncoderModel, folder / "text_encoder"))
+    return FlowMatching(transformer, noise, prompts, batches, frozen_text=True, compiled=True)
+
+
+def _window(folder: Path, vae: str, seed: int, **condition: Any) -> Window:
+    return Window(
+        _read(AutoencoderKLWan, folder / vae),
+        seed=seed,
+        clips=1024,
+        steps=5,
+        batch=64,
+        size=SIZE,
+        frames=FRAMES,
+        **condition,
+    )
 
 
 def _read(kind: Any, part: Path) -> Any:
     return kind.from_pretrained(part, dtype=torch.float32, local_files_only=True).eval()
-
-
-def _read_prompts(folder: Path) -> Prompts:
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    return Prompts(tokenizer, _read(UMT5EncoderModel, folder / "text_encoder"))
 
 
 def _write(network: Any, part: Path) -> None:

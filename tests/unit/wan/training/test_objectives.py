@@ -15,10 +15,11 @@ from PIL import Image
 from adapters.wan_local.engine import WanEngine, WanJob
 from adapters.wan_local.engine.condition import make_condition
 from adapters.wan_local.engine.job import settle
+from adapters.wan_local.engine.official import Family
 from adapters.wan_local.tiny import Variant
 from adapters.wan_local.training.autoencoder import Autoencoding, foreground, measure_latents, psnr
 from adapters.wan_local.training.films import sample_films, to_pixels
-from adapters.wan_local.training.flow import Batch, Expert, FlowMatching, Noise
+from adapters.wan_local.training.flow import Batch, FlowMatching, Noise
 from adapters.wan_local.training.latents import Window, image_channels, normalised
 from adapters.wan_local.training.run import Draw, Objective
 from adapters.wan_local.training.text import Prompts, make_text_encoder, make_tokenizer
@@ -27,6 +28,7 @@ from adapters.wan_local.training.text import Prompts, make_text_encoder, make_to
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 
 SIZE, FRAMES = 32, 5
+EVERYWHERE = Noise(low=0.0, high=1.0, shift=5.0)
 Go = Callable[..., dict[str, Any] | None]
 
 
@@ -69,20 +71,9 @@ def autoencoding() -> Objective:
     )
 
 
-def flow(variant: Variant) -> FlowMatching:
+def flow(family: Family, noise: Noise = EVERYWHERE, *, frozen_text: bool = True) -> FlowMatching:
     torch.manual_seed(0)
     tokenizer = make_tokenizer(["a", "circle"])
-    prompts = Prompts(tokenizer, make_text_encoder(len(tokenizer), 16))
-    if variant == "ti2v":
-        experts = [Expert(name="ti2v", transformer=transformer(16), noise=Noise(low=0, high=1, shift=5))]
-    else:
-        experts = [
-            Expert(name=name, transformer=transformer(36 if variant == "i2v" else 16), noise=noise)
-            for name, noise in (
-                ("high", Noise(low=0.875, high=1.0, shift=12.0)),
-                ("low", Noise(low=0.0, high=0.875, shift=12.0)),
-            )
-        ]
     window = Window(
         vae().eval(),
         seed=0,
@@ -91,15 +82,23 @@ def flow(variant: Variant) -> FlowMatching:
         batch=8,
         size=SIZE,
         frames=FRAMES,
-        channels=image_channels if variant == "i2v" else None,
-        given=0.5 if variant == "ti2v" else None,
+        channels=image_channels if family == "i2v" else None,
+        given=0.5 if family == "ti2v" else None,
     )
-    return FlowMatching(experts, prompts, window, frozen_text=variant != "t2v", compiled=False)
+    return FlowMatching(
+        transformer(36 if family == "i2v" else 16),
+        noise,
+        Prompts(tokenizer, make_text_encoder(len(tokenizer), 16)),
+        window,
+        frozen_text=frozen_text,
+        compiled=False,
+    )
 
 
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "vae": autoencoding,
-    "t2v": lambda: flow("t2v"),
+    "base": lambda: flow("t2v", frozen_text=False),
+    "t2v": lambda: flow("t2v", Noise(low=0.875, high=1.0, shift=12)),
     "i2v": lambda: flow("i2v"),
     "ti2v": lambda: flow("ti2v"),
 }
@@ -130,26 +129,22 @@ def test_it_learns_and_continues_bit_by_bit(name: str, go: Go) -> None:
             assert torch.equal(weight, other[path]), (part, path)
 
 
-def test_the_text_encoder_is_trained_along_with_t2v_alone() -> None:
-    assert set(OBJECTIVES["t2v"]().modules) == {"high", "low", "text"}
-    assert set(OBJECTIVES["i2v"]().modules) == {"high", "low"}
-    assert set(OBJECTIVES["ti2v"]().modules) == {"ti2v"}
+def test_the_text_encoder_is_trained_along_with_the_base_alone() -> None:
+    assert set(OBJECTIVES["base"]().modules) == {"transformer", "text_encoder"}
+    for name in ("t2v", "i2v", "ti2v"):
+        assert set(OBJECTIVES[name]().modules) == {"transformer"}
 
 
-def test_an_expert_sees_its_side_of_the_boundary_alone() -> None:
-    seen: dict[str, list[float]] = {}
-    objective = flow("t2v")
-    for name in ("high", "low"):
-        network = objective.modules[name]
-        network.register_forward_pre_hook(
-            lambda _, args, name=name: seen.setdefault(name, []).extend(args[1])
-        )
+@pytest.mark.parametrize(("low", "high"), [(0.875, 1.0), (0.0, 0.875)])
+def test_an_expert_sees_its_side_of_the_boundary_alone(low: float, high: float) -> None:
+    seen: list[float] = []
+    objective = flow("t2v", Noise(low=low, high=high, shift=12))
+    objective.modules["transformer"].register_forward_pre_hook(lambda _, args: seen.extend(args[1].tolist()))
     for _ in range(3):
         total(objective)
-    assert 875 <= min(seen["high"]) < 900
-    assert 950 < max(seen["high"]) <= 1000
-    assert 0 <= min(seen["low"]) < 300
-    assert 700 < max(seen["low"]) <= 875
+    spread = 1000 * (high - low)
+    assert 1000 * low <= min(seen) < 1000 * low + 0.5 * spread
+    assert 1000 * high - 0.2 * spread < max(seen) <= 1000 * high
 
 
 def test_noise_is_spread_as_the_solver_walks_it() -> None:
@@ -161,7 +156,9 @@ def test_noise_is_spread_as_the_solver_walks_it() -> None:
 def test_ti2v_is_given_the_first_frame_clean_and_at_timestep_0() -> None:
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     objective = flow("ti2v")
-    objective.modules["ti2v"].register_forward_pre_hook(lambda _, args: seen.append((args[0], args[1])))
+    objective.modules["transformer"].register_forward_pre_hook(
+        lambda _, args: seen.append((args[0], args[1]))
+    )
     clean = torch.randn(2, 16, 2, 4, 4)
     given = torch.zeros(2, 1, 2, 1, 1)
     given[0, :, 0] = 1
