@@ -19,7 +19,7 @@ def ranked(
     key: Callable[[Candidate], tuple[Any, ...]],
     reason: Callable[[Candidate], str],
 ) -> Ordered:
-    """Sort by ``key``; ties by price, then by name; random weights last, whatever their key."""
+    """Sort by ``key``; ties by price, then by name; test weights last, whatever their key."""
 
     def place(candidate: Candidate) -> tuple[Any, ...]:
         last = given.cards[candidate.model].test_weights

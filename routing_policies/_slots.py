@@ -43,7 +43,7 @@ _QUICK: Mapping[Task, tuple[Entry, ...]] = {
         "wan-2.2-t2v-a14b@prefix",
         "wan-2.2-ti2v-5b@official",
         "wan-2.2-t2v-a14b@official",
-        "wan-2.2-t2v-a14b-tiny",
+        "wan-2.2-nano-t2v",
         "wan-2.2-ti2v-5b-tiny",
     ),
     "image-to-video": _entries(
@@ -72,7 +72,7 @@ BUILT_IN: Mapping[SlotName, Mapping[Task, tuple[Entry, ...]]] = {
             "wan-2.2-t2v-a14b@fast",
             "wan-2.2-ti2v-5b@official",
             "wan-2.2-t2v-plus",
-            "wan-2.2-t2v-a14b-tiny",
+            "wan-2.2-nano-t2v",
             "wan-2.2-ti2v-5b-tiny",
         ),
         "image-to-video": _entries(
@@ -85,5 +85,5 @@ BUILT_IN: Mapping[SlotName, Mapping[Task, tuple[Entry, ...]]] = {
         ),
     },
 }
-"""Preview, basic and the default meet local models first; random weights close every local list, so that a
-fresh start has a working path."""
+"""Preview, basic and the default meet local models first; the small model that comes along and random
+weights close every local list, so that a fresh start has a working path."""

@@ -16,6 +16,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from adapters.wan_local._evaluate import evaluate
 from adapters.wan_local._settings import REPOSITORIES, VARIANTS
 from adapters.wan_local._words import AsJson, fail, failing, set_up
+from adapters.wan_local.nano.family import MODELS as NANO
+from adapters.wan_local.nano.family import find_variant
 from adapters.wan_local.tiny import Variant, write_tiny
 
 if TYPE_CHECKING:
@@ -64,6 +66,28 @@ def tiny(
         typer.echo(json.dumps({"folder": str(folder.absolute()), "variant": kind, "seed": seed}))
     else:
         typer.echo(f"wrote a random-weight {kind} folder: {folder}")
+
+
+@app.command()
+def nano(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"{', '.join(NANO)}.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a trained nano model as a complete Wan 2.2 folder, to use it without the gateway."""
+    set_up()
+    from adapters.wan_local.nano.assembly import copy_to
+
+    variant = find_variant(model)
+    if variant is None:
+        fail(f"{model} is no nano model: {', '.join(NANO)} are")
+    with failing():
+        copy_to(folder, variant)
+        found = _look_at(folder)
+    if as_json:
+        typer.echo(json.dumps({"model": model} | _described(found)))
+    else:
+        typer.echo(f"wrote {model}: {folder}")
 
 
 @app.command()

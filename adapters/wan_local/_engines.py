@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 from adapters.wan_local._weights import INDEX, Weights
-from adapters.wan_local.tiny import write_tiny
+from adapters.wan_local.tiny import Variant, write_tiny
 from gateway.spec import BrokenModel, Device, RenderError
 
 if TYPE_CHECKING:
@@ -37,30 +37,43 @@ def set_up_torch() -> None:
 
 
 def use_one_thread() -> None:
-    """Keep torch to one CPU thread: on test weights a second one costs more in waiting than it saves."""
+    """Keep torch to one CPU thread: on small weights a second one costs more in waiting than it saves."""
     import torch
 
     torch.set_num_threads(1)
 
 
-def write_test_weights(weights: Weights) -> None:
-    """Write a folder of random test weights unless it is there. Several workers may try at once.
+def write_ours(weights: Weights) -> Path:
+    """The folder of weights of our own, written unless it is there. Several workers may try at once.
 
     Raises:
         BrokenModel: it cannot be written.
     """
-    folder = Path(weights.where)
+    from adapters.wan_local.engine import FolderError
+    from adapters.wan_local.nano.assembly import assemble
+
+    where = Path(weights.where)
+    try:
+        if weights.ours == "nano":
+            return assemble(weights.variant, where)
+        _write_random(where, weights.variant)
+    except (OSError, FolderError) as error:
+        raise BrokenModel(
+            "This gateway cannot write its test weights: tell its operator.",
+            operator_detail=f"{where} cannot be written: {error}",
+        ) from error
+    return where
+
+
+def _write_random(folder: Path, variant: Variant) -> None:
     if (folder / INDEX).is_file():
         return
     try:
-        write_tiny(folder, weights.variant)
-    except OSError as error:
+        write_tiny(folder, variant)
+    except OSError:
         # Another worker's folder, which appears whole or not at all, may have come first.
         if not (folder / INDEX).is_file():
-            raise BrokenModel(
-                "This gateway cannot write its test weights: tell its operator.",
-                operator_detail=f"{folder} cannot be written: {error}",
-            ) from error
+            raise
 
 
 def _log_progress() -> Callable[[str, int, int], None]:
@@ -108,13 +121,12 @@ class Engines:
         from adapters.wan_local._translate import in_the_gateways_words
         from adapters.wan_local.engine import WanEngine
 
-        if weights.test:
-            write_test_weights(weights)
-        log.info("loading %s onto %s", weights.where, device.kind)
+        where = str(write_ours(weights)) if weights.ours else weights.where
+        log.info("loading %s onto %s", where, device.kind)
         with in_the_gateways_words(weights.model):
             try:
                 engine = WanEngine.load(
-                    weights.where,
+                    where,
                     device.kind,
                     self._dtype_on(device),
                     revision=weights.revision,
@@ -129,7 +141,7 @@ class Engines:
         if engine.model.family != weights.variant:
             raise BrokenModel(
                 f"The weights of {weights.model} on this gateway are another model's: tell its operator.",
-                operator_detail=f"{weights.where} holds a {engine.model.family} model, and "
+                operator_detail=f"{where} holds a {engine.model.family} model, and "
                 f"{weights.model} needs {weights.variant}",
             )
         return engine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -13,7 +14,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from adapters.wan_local._options import PresetParams
 from adapters.wan_local._words import AsJson, failing, set_up
+from adapters.wan_local.nano.family import find_variant
+from gateway.kit.cards import load_cards
 
 if TYPE_CHECKING:
     from adapters.wan_local.engine import WanEngine, WanJob
@@ -33,12 +37,12 @@ class ExpertsName(StrEnum):
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A Wan 2.2 folder in diffusers format.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="nano-t2v, or a folder.")],
     prompts: Annotated[int, typer.Option(min=1, help="How many held-out scenes to ask for.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed asks the same.")] = 0,
     size: Annotated[int, typer.Option(min=32, help="Width and height in pixels.")] = 64,
     frames: Annotated[int, typer.Option(min=5, help="4n+1.")] = 9,
-    steps: Annotated[int | None, typer.Option(min=1, help="Left out: the official ones.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Left out: as the model's card says.")] = None,
     guidance: Annotated[float | None, typer.Option(min=1, help="Of both experts; 1 is none.")] = None,
     shift: Annotated[float | None, typer.Option(help="Bend of the noise schedule.")] = None,
     experts: Annotated[ExpertsName, typer.Option(help="Who takes which steps.")] = ExpertsName.right,
@@ -59,7 +63,7 @@ def evaluate(
     from adapters.wan_local.evaluation.arms import ablated_arms, usual_arms
     from adapters.wan_local.evaluation.exam import ask
 
-    with failing():
+    with failing(), _folder_of(model) as folder:
         engine = WanEngine.load(folder, batched_guidance=True)
         family = engine.model.family
         job = WanJob(
@@ -68,10 +72,9 @@ def evaluate(
             height=size,
             frames=frames,
             seed=seed,
-            steps=steps,
-            guidance_high=guidance,
-            guidance_low=None if engine.model.boundary is None else guidance,
-            shift=shift,
+            **_sampling(
+                model, steps=steps, guidance=guidance, shift=shift, dense=engine.model.boundary is None
+            ),
         )
         questions = ask(prompts, seed, size, frames)
         arms = ablated_arms(family) if ablation else usual_arms(family, experts.value, boundary)
@@ -81,9 +84,42 @@ def evaluate(
 
         make_sheet(sittings[0].answers[:_CLIPS_OF_A_SHEET]).save(sheet, optimize=True)
     if as_json:
-        typer.echo(json.dumps({"folder": str(folder), "seed": seed, "size": size, "frames": frames} | report))
+        typer.echo(json.dumps({"model": model, "seed": seed, "size": size, "frames": frames} | report))
     else:
-        _show(folder.name, report)
+        _show(model, report)
+
+
+@contextmanager
+def _folder_of(model: str) -> Iterator[Path]:
+    """The folder that ``model`` names, or one of the family put together for as long as it is needed."""
+    variant = find_variant(model)
+    if variant is None:
+        yield Path(model)
+        return
+    from adapters.wan_local.nano.assembly import assemble
+
+    with tempfile.TemporaryDirectory() as place:
+        yield assemble(variant, Path(place))
+
+
+def _sampling(
+    model: str, *, steps: int | None, guidance: float | None, shift: float | None, dense: bool
+) -> dict[str, Any]:
+    """What the job says of sampling: what was asked for, else the card's, else nothing: the official."""
+    asked = {
+        "steps": steps,
+        "guidance_high": guidance,
+        "guidance_low": None if dense else guidance,
+        "shift": shift,
+    }
+    variant = find_variant(model)
+    usual: dict[str, Any] = {}
+    if variant is not None:
+        offers = load_cards("adapters.wan_local").offers
+        upstream = f"wan-2.2-nano-{variant}"
+        params = next(offer for offer in offers if offer.upstream == upstream).presets[0].params
+        usual = PresetParams.model_validate(params).model_dump(exclude={"preview_steps"}, exclude_none=True)
+    return usual | {name: value for name, value in asked.items() if value is not None}
 
 
 def _examine(
@@ -104,14 +140,14 @@ def _examine(
     return found, sittings
 
 
-def _show(name: str, report: dict[str, Any]) -> None:
+def _show(model: str, report: dict[str, Any]) -> None:
     from adapters.wan_local.evaluation.report import make_table
 
     console = Console()
     vae = report["vae"]
     rows = [("true clips", vae["oracle"]), ("VAE's copies", vae["right"])]
     rows += [(arm["arm"], arm["right"]) for arm in report["arms"]]
-    title = f"{name}, {report['prompts']} held-out prompts: % right (95% interval)"
+    title = f"{model}, {report['prompts']} held-out prompts: % right (95% interval)"
     console.print(make_table(title, rows))
     console.print(f"VAE: {vae['psnr_db']} dB on the true clips, {vae['lowest_psnr_db']} at least")
     console.print(f"by clip, {report['measured_on']}:")

@@ -118,7 +118,7 @@ def _kept(job: Job, control: Control) -> Iterator[tuple[str, bytes]]:
 
 
 def _order(job: Job, weights: Weights) -> _Order:
-    distilled = job.preset.fast and not weights.test
+    distilled = job.preset.fast and weights.ours is None
     usual = DISTILLED if distilled else OFFICIAL[weights.variant].sampling
     params: PresetParams = read_sampling(job, usual_steps=usual.steps)
     assert params.steps is not None

@@ -52,7 +52,7 @@ class WanSettings(Value):
         " fill the device",
     )
     test_weights: bool = Field(
-        default=False, description="every model runs on random weights of its kind: what test mode does"
+        default=False, description="every real model runs on random weights of its kind: what test mode does"
     )
     tiny_dir: Path | None = Field(
         default=None, description="where random test weights are written; left out: in the data folder"

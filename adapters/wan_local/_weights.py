@@ -6,9 +6,10 @@ import re
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from adapters.wan_local._settings import TINY_VARIANTS, VARIANTS, RealModel, WanSettings
+from adapters.wan_local.nano.family import MODELS as NANO_VARIANTS
 from adapters.wan_local.tiny import Variant
 from gateway.spec import Offer, Unready, Value
 
@@ -18,16 +19,28 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 class Weights(Value):
-    """A folder in diffusers format, or a hub id with its commit. ``test``: random, written on demand."""
+    """What a model runs on.
+
+    Attributes:
+        where: the operator's folder in diffusers format, or hub id with its commit as ``revision``.
+        ours: written on demand: ``random`` into ``where``, a trained ``nano`` into a folder below it.
+    """
 
     model: str
     where: str
     variant: Variant
     revision: str | None = None
-    test: bool = False
+    ours: Literal["random", "nano"] | None = None
 
 
-def find_weights(settings: WanSettings, tiny_dir: Path, offer: Offer, preset: str) -> Weights | Unready:
+class Homes(Value):
+    """The folders that our own weights are written to."""
+
+    tiny: Path
+    nano: Path
+
+
+def find_weights(settings: WanSettings, homes: Homes, offer: Offer, preset: str) -> Weights | Unready:
     """The weights that this preset of ``offer`` runs on, or why it cannot run here.
 
     A preset marked ``fast`` runs on the model's distilled folder. The reasons may be shown to a caller, so
@@ -39,16 +52,17 @@ def find_weights(settings: WanSettings, tiny_dir: Path, offer: Offer, preset: st
             code="extra_missing",
             detail=f"{', '.join(missing)} not installed: pip install 'reelgate[wan]'",
         )
-    variant = VARIANTS.get(cast(RealModel, offer.upstream)) or TINY_VARIANTS.get(offer.upstream)
+    ours = {one.model: one for one in (*random_weights(homes), *nano_weights(homes))}
+    if offer.upstream in ours:
+        return _stand_in(settings, ours[offer.upstream])
+    variant = VARIANTS.get(cast(RealModel, offer.upstream))
     if variant is None:
-        known = ", ".join([*VARIANTS, *TINY_VARIANTS])
+        known = ", ".join([*VARIANTS, *ours])
         return Unready(
             code="unknown_model", detail=f"upstream {offer.upstream!r} is none of wan_local's: {known}"
         )
     if settings.test_weights:
-        return next(one for one in all_test_weights(tiny_dir) if one.variant == variant)
-    if offer.upstream in TINY_VARIANTS:
-        return _test_weights(settings, tiny_dir, offer.upstream)
+        return next(one for one in random_weights(homes) if one.variant == variant)
     chosen = offer.preset(preset)
     distilled = chosen is not None and chosen.fast
     return _real_weights(settings, cast(RealModel, offer.upstream), distilled=distilled)
@@ -60,11 +74,19 @@ def missing_extra() -> tuple[str, ...]:
     return tuple(name for name in _NEEDED if find_spec(name) is None)
 
 
-def all_test_weights(tiny_dir: Path) -> list[Weights]:
+def random_weights(homes: Homes) -> list[Weights]:
     """Every model's random test weights."""
     return [
-        Weights(model=model, where=str(tiny_dir / variant), variant=variant, test=True)
+        Weights(model=model, where=str(homes.tiny / variant), variant=variant, ours="random")
         for model, variant in TINY_VARIANTS.items()
+    ]
+
+
+def nano_weights(homes: Homes) -> list[Weights]:
+    """The trained family that comes with this package."""
+    return [
+        Weights(model=model, where=str(homes.nano), variant=variant, ours="nano")
+        for model, variant in NANO_VARIANTS.items()
     ]
 
 
@@ -75,13 +97,13 @@ def all_real_weights(settings: WanSettings) -> list[Weights]:
     return [weights for weights in found if isinstance(weights, Weights)]
 
 
-def _test_weights(settings: WanSettings, tiny_dir: Path, model: str) -> Weights | Unready:
+def _stand_in(settings: WanSettings, weights: Weights) -> Weights | Unready:
     if settings.real:
         return Unready(
             code="test_weights_off",
-            detail="real Wan 2.2 weights are configured, so the random test weights are switched off",
+            detail="real Wan 2.2 weights are configured, so the test weights are switched off",
         )
-    return next(weights for weights in all_test_weights(tiny_dir) if weights.model == model)
+    return weights
 
 
 def _real_weights(settings: WanSettings, model: RealModel, *, distilled: bool) -> Weights | Unready:

@@ -18,19 +18,19 @@ from gateway.spec import Adapter, Cards, Check, Command, PluginContext, Sandboxe
 
 @hookimpl
 def register_adapters(context: PluginContext) -> list[Adapter]:
-    """The pipeline on real weights where the operator named folders, else on random test weights."""
+    """The pipeline on real weights where the operator named folders, else on the nano models."""
     return [WanLocal(read_settings(context, WanLocal.name, WanSettings), context.data_dir)]
 
 
 @hookimpl
 def register_cards() -> list[Cards]:
-    """Three models, their local offers, and their stand-ins with random weights."""
+    """Three models, their local offers, and their stand-ins: small trained ones, and random weights."""
     return [load_cards("adapters.wan_local")]
 
 
 @hookimpl
 def register_sandbox() -> list[Sandboxed]:
-    """In test mode every model runs on random weights of its kind."""
+    """In test mode every real model runs on random weights of its kind: their sizes would take nano hours."""
     return [StandIn(WanLocal.name, {"test_weights": True})]
 
 

@@ -71,7 +71,6 @@ def write_tiny(folder: Path, variant: Variant, seed: int = 0) -> None:
 
 def _write(folder: Path, variant: Variant, seed: int) -> None:
     import torch
-    from diffusers import UniPCMultistepScheduler
 
     # Model constructors draw from the global generator; the caller's stream must not move.
     with torch.random.fork_rng(devices=[]):
@@ -81,6 +80,17 @@ def _write(folder: Path, variant: Variant, seed: int) -> None:
         _vae(variant).save_pretrained(folder / "vae")
         for name in _experts(variant):
             _transformer(variant).save_pretrained(folder / name)
+    write_index(folder, variant)
+
+
+def write_index(folder: Path, variant: Variant) -> None:
+    """Write what a folder says of itself as a whole: ``model_index.json``, and the scheduler's part.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    from diffusers import UniPCMultistepScheduler
+
     # flow_shift 3.0 is what the published A14B folders say, and what the engine has to override.
     UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=3.0

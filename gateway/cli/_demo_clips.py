@@ -72,41 +72,42 @@ CLIPS = (
         name="text-to-video",
         title="text to video, two experts",
         choice=0,
-        prompt="A paper boat on a quiet pond",
-        seconds=2,
-        fps=16,
-        size=(96, 64),
+        prompt="a red circle moving right on a black background",
+        seconds=1,
+        fps=8,
+        size=(64, 64),
     ),
     Clip(
         name="image-to-video",
         title="image to video, two experts",
         choice=0,
-        prompt="The sun sets behind the boat",
+        prompt="a yellow square moving up on a navy background",
         seconds=1,
-        fps=16,
-        size=(64, 96),
+        fps=8,
+        size=(64, 64),
         drawn=True,
     ),
     Clip(
         name="ti2v-from-text",
         title="text to video, one transformer",
         choice=1,
-        prompt="Wind moves the water",
+        prompt="a green star growing on a purple background",
         seconds=1,
-        fps=24,
-        size=(128, 64),
+        fps=8,
+        size=(64, 64),
     ),
     Clip(
         name="ti2v-from-image",
         title="image to video, one transformer",
         choice=1,
-        prompt="The boat drifts away",
-        seconds=2,
-        fps=12,
+        prompt="a yellow square moving right on a navy background",
+        seconds=1,
+        fps=8,
         size=(64, 64),
         drawn=True,
     ),
 )
+"""Of shapes that move, which is what the small models that come along can draw."""
 
 REQUESTS: Mapping[str, Mapping[str, Any]] = {
     "preview": {"mode": "preview"},
@@ -127,22 +128,12 @@ FINAL: Mapping[str, Any] = {
 
 
 def draw(size: tuple[int, int]) -> str:
-    """A boat under a sun, as the data URL of a PNG."""
-    width, height = size
-    picture = Image.new("RGB", size, "#9fc6e8")
-    pen = ImageDraw.Draw(picture)
-    pen.rectangle((0, height * 2 // 3, width, height), fill="#1f5a7a")
-    pen.ellipse(
-        (width * 2 // 3, height // 8, width * 2 // 3 + width // 5, height // 8 + width // 5), fill="#ffd75e"
-    )
-    middle, line = width // 2, height * 2 // 3
-    pen.polygon(
-        [(middle - width // 4, line), (middle + width // 4, line), (middle, line + height // 8)],
-        fill="#f4f1e8",
-    )
-    pen.polygon(
-        [(middle, line - height // 4), (middle, line - 1), (middle + width // 6, line - 1)], fill="#ffffff"
-    )
+    """A yellow square in the lower left corner of a navy picture, as the data URL of a PNG."""
+    side, margin = min(size) // 4, min(size) // 10
+    bottom = size[1] - margin
+    picture = Image.new("RGB", size, (14, 20, 76))
+    place = (margin, bottom - side, margin + side - 1, bottom - 1)
+    ImageDraw.Draw(picture).rectangle(place, fill=(255, 230, 30))
     out = BytesIO()
     picture.save(out, "PNG")
     return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"

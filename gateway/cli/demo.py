@@ -45,10 +45,9 @@ def command(
 ) -> None:
     """Make four previews and the final of one, and show how each was routed and recorded.
 
-    The previews are made by the built-in test weights, the final by a provider in the sandbox. Starts a
-    server of its own on a free port, with a fresh data folder unless one is given, and stops it. Needs no
-    key, no GPU and no network. The weights are random and the sandbox's clips are drawn: this shows working
-    paths, not pictures.
+    The previews are made by the small models that come along, the final by a provider in the sandbox. Starts
+    a server of its own on a free port, with a fresh data folder unless one is given, and stops it. Needs no
+    key, no GPU and no network. Those models draw moving shapes and nothing else; the sandbox draws its clips.
     """
     begun = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped then, too
@@ -112,9 +111,9 @@ def _show(screen: Console, server: Server, settings: Settings, output: Path, url
         "Reelgate demo: four previews through the HTTP API, made by the local pipeline, and the final"
     )
     screen.print(
-        "of one by a provider in the sandbox. The weights are random and tiny and the sandbox draws its"
+        "of one by a provider in the sandbox. The local models are small and draw moving shapes alone;"
     )
-    screen.print("clips: they prove the paths, they are no pictures.\n")
+    screen.print("what the sandbox sends are test cards.\n")
     screen.print(f"server {url}, data in {settings.data_dir}\n")
     routes = _show_routes(screen, server)
     videos, problems = _show_videos(screen, server, output)

@@ -86,4 +86,6 @@ def _when(lifecycle: Lifecycle) -> str:
 
 def _test_weights(card: ModelCard) -> Iterator[Note]:
     if card.test_weights:
-        yield Note(code="test_weights", detail="random weights: a working path, not a picture")
+        yield Note(
+            code="test_weights", detail="test weights, no real model's: the card says what they can draw"
+        )

@@ -29,7 +29,7 @@ from gateway.spec import (
 
 AUTO = "auto"
 
-NO_STAND_IN = Excluded("test_weights", "random weights only serve where nothing else can")
+NO_STAND_IN = Excluded("test_weights", "test weights only serve where nothing else can")
 
 
 class UnknownModel(ReelgateError):
@@ -94,7 +94,7 @@ def _decide(request: VideoRequest, facts: Facts, cards: Sequence[ModelCard]) -> 
 def _set_stand_ins_apart(
     candidates: tuple[Candidate, ...], facts: Facts
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
-    """Random weights serve where nothing real does; they never follow a real model that failed."""
+    """Test weights serve where nothing real does; they never follow a real model that failed."""
     stand_in = {card.id for card in facts.cards if card.test_weights}
     real = tuple(candidate for candidate in candidates if candidate.model not in stand_in)
     if not real:

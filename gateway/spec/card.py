@@ -294,7 +294,9 @@ class ModelCard(Value):
     prompt_limit: PromptLimit = PromptLimit()
     lifecycle: Lifecycle = Lifecycle()
     quality: QualityScore | None = None
-    test_weights: bool = Field(default=False, description="random weights: a working path, not a picture")
+    test_weights: bool = Field(
+        default=False, description="stand-ins for real weights: they serve only where nothing real can"
+    )
     sources: tuple[Source, ...] = ()
     offers: tuple[Offer, ...] = ()
 

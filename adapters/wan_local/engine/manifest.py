@@ -41,12 +41,7 @@ def read_manifest(folder: WanFolder) -> dict[str, Sum] | None:
     path = folder.path / MANIFEST
     if not path.exists():
         return None
-    try:
-        sums = {
-            name: Sum(str(one["sha256"]), int(one["bytes"])) for name, one in read_json(path)["files"].items()
-        }
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise FolderError(f"{path} is damaged: {_REMEDY}") from error
+    sums = read_sums(path)
     for name in sorted({*sums, *folder.files}):
         if name not in folder.files:
             raise FolderError(f"{folder.path / name} is missing, and {MANIFEST} lists it: {_REMEDY}")
@@ -58,6 +53,19 @@ def read_manifest(folder: WanFolder) -> dict[str, Sum] | None:
                 f"{sums[name].bytes}: {_REMEDY}"
             )
     return sums
+
+
+def read_sums(path: Path) -> dict[str, Sum]:
+    """What a manifest lists, by name relative to its folder.
+
+    Raises:
+        FolderError: it is missing or damaged.
+    """
+    try:
+        listed = read_json(path)["files"].items()
+        return {name: Sum(str(one["sha256"]), int(one["bytes"])) for name, one in listed}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FolderError(f"{path} is damaged: {_REMEDY}") from error
 
 
 def verify(folder: WanFolder, on_progress: OnProgress = unheard) -> dict[str, Sum]:

@@ -17,6 +17,7 @@ MODELS = {
     "wan-2.2-t2v-a14b": "wan_local",
     "wan-2.2-i2v-a14b": "wan_local",
     "wan-2.2-ti2v-5b": "wan_local",
+    "wan-2.2-nano-t2v": "wan_local",
     "wan-2.2-t2v-a14b-tiny": "wan_local",
     "wan-2.2-i2v-a14b-tiny": "wan_local",
     "wan-2.2-ti2v-5b-tiny": "wan_local",
@@ -152,7 +153,7 @@ def test_test_weights_never_bear_a_real_models_name(catalog: Catalog) -> None:
     test_cards = [card for card in catalog.cards if card.test_weights]
     real = {name for card in catalog.cards if not card.test_weights for name in (card.id, *card.aliases)}
     assert {card.id for card in test_cards if card.id.startswith("wan")} == {
-        id for id in MODELS if id.endswith("-tiny")
+        id for id in MODELS if id.endswith("-tiny") or "-nano-" in id
     }
     for card in test_cards:
         assert not card.aliases
@@ -242,7 +243,7 @@ def test_local_offers_are_priced_by_device_time_and_can_be_estimated(catalog: Ca
 
 def test_a_prefix_preview_takes_the_first_steps_of_the_official_render(catalog: Catalog) -> None:
     local = [offer for _, offer in offers(catalog) if offer.adapter == "wan_local"]
-    assert len(local) == 6
+    assert len(local) == 7
     for offer in local:
         official, prefix = offer.presets[0], offer.presets[-1]
         assert (official.name, prefix.name, prefix.finished_by) == ("official", "prefix", "official")

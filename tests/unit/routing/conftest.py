@@ -112,15 +112,15 @@ class World:
             bytes=size,
         )
 
-    def wan(self, model: str, tasks: list[str], *, tiny: bool = False) -> ModelCard:
+    def wan(self, model: str, tasks: list[str], *, stand_in: bool = False) -> ModelCard:
         presets = [self.preset("official", "800")]
-        if not tiny:
+        if not stand_in:
             presets.append(self.preset("fast", "70", fast=True))
         return self.card(
             model,
             self.local_offer(model, *presets),
             tasks=tasks,
-            test_weights=tiny,
+            test_weights=stand_in,
             images={"first_frame": "image-to-video" in tasks},
         )
 
@@ -130,10 +130,18 @@ class World:
 
     def opening_cards(self) -> tuple[ModelCard, ...]:
         text, image = ["text-to-video"], ["image-to-video"]
+        kinds = (
+            ("t2v-a14b", "wan-2.2-nano-t2v", text),
+            ("i2v-a14b", "wan-2.2-i2v-a14b-tiny", image),
+            ("ti2v-5b", "wan-2.2-ti2v-5b-tiny", [*text, *image]),
+        )
         wan = [
-            self.wan(f"wan-2.2-{name}{end}", tasks, tiny=bool(end))
-            for name, tasks in (("t2v-a14b", text), ("i2v-a14b", image), ("ti2v-5b", [*text, *image]))
-            for end in ("", "-tiny")
+            card
+            for name, stand_in, tasks in kinds
+            for card in (
+                self.wan(f"wan-2.2-{name}", tasks),
+                self.wan(stand_in, tasks, stand_in=True),
+            )
         ]
         return (*wan, *self._remote_cards())
 

@@ -19,6 +19,7 @@ from adapters.wan_local._adapter import WanLocal
 from adapters.wan_local._options import PresetParams
 from adapters.wan_local._settings import TINY_VARIANTS, VARIANTS
 from adapters.wan_local.engine import DISTILLED, OFFICIAL, WanEngine
+from adapters.wan_local.nano.family import MODELS as NANO
 from adapters.wan_local.plugin import register_checks, register_commands
 from adapters.wan_local.tiny import Variant, write_tiny
 from gateway.kit.testing import FakeControl
@@ -55,7 +56,7 @@ def test_the_registry_finds_everything_by_entry_point(tmp_path: Path) -> None:
     registry = load_registry(PluginContext(settings={}, data_dir=tmp_path), enabled=("wan_local",))
     assert [(plugin.name, plugin.problem) for plugin in registry.plugins] == [("wan_local", "")]
     assert isinstance(registry.local("wan_local", "local"), WanLocal)
-    assert {card.id for card in registry.catalog.cards} == {*VARIANTS, *TINY_VARIANTS}
+    assert {card.id for card in registry.catalog.cards} == {*VARIANTS, *NANO, *TINY_VARIANTS}
     assert [command.name for command in registry.commands] == ["wan"]
     assert registry.checks
 
@@ -77,6 +78,9 @@ def test_the_official_presets_are_the_authors_numbers(cards: Cards) -> None:
         if offer.model in TINY_VARIANTS:
             assert params == {"official": PresetParams(steps=4, sampler="unipc")}
             continue
+        if offer.model in NANO:
+            assert set(params) == {"official"}, "its numbers are its own"
+            continue
         official = OFFICIAL[VARIANTS[offer.model]].sampling  # type: ignore[index]  # KeyError is the failure
         for given, usual in ((params["official"], official), (params["fast"], DISTILLED)):
             told = given.model_dump(exclude_none=True)
@@ -84,30 +88,46 @@ def test_the_official_presets_are_the_authors_numbers(cards: Cards) -> None:
 
 
 def test_cards_and_adapter_name_the_same_models(cards: Cards) -> None:
-    known = {*VARIANTS, *TINY_VARIANTS}
+    known = {*VARIANTS, *NANO, *TINY_VARIANTS}
     assert {card.id for card in cards.models} == known
     assert {offer.upstream for offer in cards.offers} == known
-    assert {card.id for card in cards.models if card.test_weights} == set(TINY_VARIANTS)
+    assert {card.id for card in cards.models if card.test_weights} == {*NANO, *TINY_VARIANTS}
     variants: dict[str, Variant] = {**TINY_VARIANTS, **{str(model): kind for model, kind in VARIANTS.items()}}
     for card in cards.models:
-        assert card.fps.default == OFFICIAL[variants[card.id]].fps
+        assert card.id in NANO or card.fps.default == OFFICIAL[variants[card.id]].fps
 
 
-def test_a_fresh_slot_writes_the_test_weights_once_and_says_so(
+def written(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_fresh_slot_puts_the_nano_models_together_once_and_says_so(
     make: Makes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="adapters.wan_local")
-    place = tmp_path / "fresh"
-    make(tiny_dir=str(place)).prepare(CPU)
-    assert "local slots use random test weights" in caplog.text
+    place = tmp_path / "data" / "wan_local" / "nano"
+    make().prepare(CPU)
+    assert "local slots use the nano models" in caplog.text
     assert str(place) in caplog.text
-    written = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
-    assert {path.name for path in place.iterdir()} == {"t2v", "i2v", "ti2v"}
+    before = written(place)
+    assert {path.name for path in before} >= {"model_index.json", "reelgate-manifest.json"}
+    assert {path.name.split("-")[0] for path in place.iterdir()} == {".lock", *NANO.values()}
+    make().prepare(CPU)
+    assert written(place) == before
+
+
+def test_random_weights_are_written_ahead_in_test_mode_alone(make: Makes, tmp_path: Path) -> None:
+    place = tmp_path / "random"
     make(tiny_dir=str(place)).prepare(CPU)
-    assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == written
+    assert not place.exists()
+    make(tiny_dir=str(place), test_weights=True).prepare(CPU)
+    assert {path.name for path in place.iterdir()} == {"t2v", "i2v", "ti2v"}
+    before = written(place)
+    make(tiny_dir=str(place), test_weights=True).prepare(CPU)
+    assert written(place) == before
 
 
-def test_two_slots_may_write_the_test_weights_at_once(
+def test_two_slots_may_write_the_random_weights_at_once(
     make: Makes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_second(folder: Path, variant: Variant) -> None:
@@ -115,28 +135,28 @@ def test_two_slots_may_write_the_test_weights_at_once(
         write_tiny(folder, variant)
 
     monkeypatch.setattr(_engines, "write_tiny", write_second)
-    make(tiny_dir=str(tmp_path / "both")).prepare(CPU)
+    make(tiny_dir=str(tmp_path / "both"), test_weights=True).prepare(CPU)
     assert (tmp_path / "both" / "t2v" / "model_index.json").is_file()
 
 
-def test_a_slot_starts_though_its_test_weights_cannot_be_written(
-    make: Makes, tmp_path: Path, caplog: pytest.LogCaptureFixture, job: Callable[..., Job]
+@pytest.mark.parametrize(("model", "where"), [("wan-2.2-nano-t2v", "nano"), (f"{T2V}-tiny", "tiny/t2v")])
+def test_a_slot_starts_though_its_weights_cannot_be_written(
+    make: Makes,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    job: Callable[..., Job],
+    model: str,
+    where: str,
 ) -> None:
-    (tmp_path / "file").write_text("")
-    adapter = make(tiny_dir=str(tmp_path / "file"))
+    (tmp_path / "data").mkdir()
+    own = tmp_path / "data" / "wan_local"
+    own.write_text("in the way")
+    adapter = make(tiny_dir=str(own / "tiny"))
     adapter.prepare(CPU)
-    assert f"{tmp_path / 'file' / 't2v'} cannot be written" in caplog.text
-    with pytest.raises(BrokenModel, match="test weights"):
-        adapter.render(job(f"{T2V}-tiny"), CPU, FakeControl(tmp_path))
-
-
-def test_the_test_weights_lie_in_the_data_folder_by_default(tmp_path: Path) -> None:
-    from adapters.wan_local.plugin import register_adapters
-
-    (adapter,) = register_adapters(PluginContext(settings={}, data_dir=tmp_path))
-    assert isinstance(adapter, WanLocal)
-    adapter.prepare(CPU)
-    assert (tmp_path / "wan_local" / "tiny" / "ti2v" / "model_index.json").is_file()
+    assert f"{own / 'nano'} cannot be written" in caplog.text
+    with pytest.raises(BrokenModel, match="test weights") as raised:
+        adapter.render(job(model, size="64x64"), CPU, FakeControl(tmp_path))
+    assert f"{own / where} cannot be written" in raised.value.operator_detail
 
 
 @pytest.mark.parametrize(

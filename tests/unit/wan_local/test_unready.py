@@ -24,7 +24,7 @@ def _code(found: Unready | None) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "real", "fast", "tiny"),
+    ("settings", "real", "fast", "ours"),
     [
         ({}, "no_weights", "no_distilled_weights", None),
         ({"folders": {T2V: HERE}}, None, "no_distilled_weights", "test_weights_off"),
@@ -50,7 +50,7 @@ def test_each_preset_says_what_it_lacks(
     settings: dict[str, dict[str, str]],
     real: str | None,
     fast: str | None,
-    tiny: str | None,
+    ours: str | None,
 ) -> None:
     (tmp_path / EMPTY).mkdir()
     (tmp_path / HERE).mkdir()
@@ -59,7 +59,8 @@ def test_each_preset_says_what_it_lacks(
     adapter = make(**{k: {m: there.get(w, w) for m, w in v.items()} for k, v in settings.items()})
     assert _code(adapter.unready(offer(T2V), "official")) == real
     assert _code(adapter.unready(offer(T2V), "fast")) == fast
-    assert _code(adapter.unready(offer(f"{T2V}-tiny"), "official")) == tiny
+    for small in ("wan-2.2-nano-t2v", f"{T2V}-tiny"):
+        assert _code(adapter.unready(offer(small), "official")) == ours
 
 
 def test_the_reason_names_the_setting_and_no_path(make: MakesAdapters, offer: Offers, tmp_path: Path) -> None:
