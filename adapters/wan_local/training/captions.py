@@ -121,6 +121,14 @@ def words() -> list[str]:
     return sorted(set(" ".join(said).replace(",", " ").split()))
 
 
+def names() -> list[str]:
+    """The words a shape or a colour can be named by. A clause has one of a colour, then one of a shape."""
+    named = [*SHAPES, *COLOURS]
+    for synonyms in (*_SHAPES.values(), *_COLOURS.values()):
+        named += synonyms
+    return sorted(set(named))
+
+
 def _clause(actor: Actor, doing: bool, rng: np.random.Generator) -> str:
     colour = _synonym(_COLOURS, actor.colour, rng)
     shape = _synonym(_SHAPES, actor.shape, rng)

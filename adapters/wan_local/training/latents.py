@@ -19,6 +19,7 @@ from adapters.wan_local.training.run import Draw
 from adapters.wan_local.training.scenes import Scene
 
 _GROUP = 16  # clips that are filmed and encoded together
+_TWO = 0.5  # of the clips have two actors, which is harder to learn
 
 Condition = Callable[[AutoencoderKLWan, torch.Tensor], torch.Tensor]
 
@@ -83,7 +84,7 @@ class Window:
 
     def _make(self, number: int) -> _Group:
         rng = np.random.default_rng((self._seed, number))
-        scenes, clips = sample_films(rng, _GROUP, self._size, self._frames)
+        scenes, clips = sample_films(rng, _GROUP, self._size, self._frames, two=_TWO)
         pixels = to_pixels(clips.to(self._vae.device))
         channels = None if self._channels is None else self._channels(self._vae, pixels)
         return _Group(scenes=scenes, latents=normalised(self._vae, pixels), channels=channels)

@@ -1,9 +1,9 @@
 """The sizes of the nano family, and how each part of it is trained.
 
 Parts are diffusers and transformers folders in one folder: ``vae_16``, ``vae_48``, ``tokenizer``,
-``text_encoder``, ``t2v_high``, ``t2v_low``, ``i2v_high``, ``i2v_low``, ``ti2v``; and ``base``, which is not
-shipped. A stage has the name of its part, reads the parts it builds on and writes its own once it is through;
-that of the base writes the tokenizer and the text encoder, too.
+``text_encoder``, ``t2v_high``, ``t2v_low``, ``i2v_high``, ``i2v_low``, ``ti2v``; and ``base`` and
+``base_text``, which are not shipped. A stage has the name of its part, reads the parts it builds on and
+writes its own once it is through; that of the base writes its text encoder and the tokenizer, too.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from adapters.wan_local.training.captions import words
 from adapters.wan_local.training.films import sample_films
 from adapters.wan_local.training.flow import FlowMatching, Noise
 from adapters.wan_local.training.latents import Window, image_channels
+from adapters.wan_local.training.reading import Reading
 from adapters.wan_local.training.run import Objective
 from adapters.wan_local.training.text import Prompts, make_text_encoder, make_tokenizer
 
@@ -110,6 +111,19 @@ def _prepare_base(folder: Path, seed: int) -> Objective:
 def _finish_base(objective: Objective, folder: Path) -> dict[str, Any]:
     make_tokenizer(words()).save_pretrained(folder / "tokenizer")
     _write(objective.modules["transformer"], folder / "base")
+    _write(objective.modules["text_encoder"], folder / "base_text")
+    return {}
+
+
+def _prepare_text(folder: Path, seed: int) -> Objective:
+    """From nothing: the encoder of the base has forgotten how to tell whose word is whose."""
+    tokenizer = _read_tokenizer(folder)
+    taught = Prompts(tokenizer, _read(UMT5EncoderModel, folder / "base_text"))
+    prompts = Prompts(tokenizer, make_text_encoder(len(tokenizer), _TEXT_WIDTH))
+    return Reading(prompts, near=taught)
+
+
+def _finish_text(objective: Objective, folder: Path) -> dict[str, Any]:
     _write(objective.modules["text_encoder"], folder / "text_encoder")
     return {}
 
@@ -156,6 +170,7 @@ STAGES: Mapping[str, Stage] = {
     "vae_16": _train_vae("vae_16", 16),
     "vae_48": _train_vae("vae_48", 48),
     "base": Stage(rate=0.008, prepare=_prepare_base, finish=_finish_base),
+    "text_encoder": Stage(rate=0.01, prepare=_prepare_text, finish=_finish_text),
     "t2v_high": _train_t2v("high"),
     "t2v_low": _train_t2v("low"),
     "i2v_high": _train_i2v("high"),
@@ -173,9 +188,7 @@ def _noise(family: Family, expert: Expert | None = None) -> Noise:
 def _matching(
     folder: Path, transformer: WanTransformer3DModel, noise: Noise, batches: Window
 ) -> FlowMatching:
-    """On the text encoder of the base."""
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    prompts = Prompts(tokenizer, _read(UMT5EncoderModel, folder / "text_encoder"))
+    prompts = Prompts(_read_tokenizer(folder), _read(UMT5EncoderModel, folder / "text_encoder"))
     return FlowMatching(transformer, noise, prompts, batches, frozen_text=True, compiled=True)
 
 
@@ -190,6 +203,10 @@ def _window(folder: Path, vae: str, seed: int, **condition: Any) -> Window:
         frames=FRAMES,
         **condition,
     )
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
 
 
 def _read(kind: Any, part: Path) -> Any:

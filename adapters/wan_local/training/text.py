@@ -59,6 +59,13 @@ class Prompts:
         self.tokenizer, self.encoder = tokenizer, encoder
 
     def __call__(self, captions: Sequence[str]) -> torch.Tensor:
+        ids, mask = self.tokenise(captions)
+        hidden = self.encoder(ids, mask).last_hidden_state
+        hidden = hidden.masked_fill(mask.unsqueeze(-1) == 0, 0)
+        return torch.nn.functional.pad(hidden, (0, 0, 0, 1))
+
+    def tokenise(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token numbers and which of them count, both [B, L - 1]."""
         read = self.tokenizer(
             list(captions),
             padding=True,
@@ -68,10 +75,7 @@ class Prompts:
             return_tensors="pt",
         )
         device = self.encoder.device
-        ids, mask = read["input_ids"].to(device), read["attention_mask"].to(device)
-        hidden = self.encoder(ids, mask).last_hidden_state
-        hidden = hidden.masked_fill(mask.unsqueeze(-1) == 0, 0)
-        return torch.nn.functional.pad(hidden, (0, 0, 0, 1))
+        return read["input_ids"].to(device), read["attention_mask"].to(device)
 
 
 def pad_by_weight(transformer: WanTransformer3DModel) -> None:

@@ -18,9 +18,11 @@ from adapters.wan_local.engine.job import settle
 from adapters.wan_local.engine.official import Family
 from adapters.wan_local.tiny import Variant
 from adapters.wan_local.training.autoencoder import Autoencoding, foreground, measure_latents, psnr
+from adapters.wan_local.training.captions import words
 from adapters.wan_local.training.films import sample_films, to_pixels
 from adapters.wan_local.training.flow import Batch, FlowMatching, Noise
 from adapters.wan_local.training.latents import Window, image_channels, normalised
+from adapters.wan_local.training.reading import Reading
 from adapters.wan_local.training.run import Draw, Objective
 from adapters.wan_local.training.text import Prompts, make_text_encoder, make_tokenizer
 
@@ -95,9 +97,17 @@ def flow(family: Family, noise: Noise = EVERYWHERE, *, frozen_text: bool = True)
     )
 
 
+def reading() -> Reading:
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer(words())
+    prompts, near = (Prompts(tokenizer, make_text_encoder(len(tokenizer), 64)) for _ in range(2))
+    return Reading(prompts, near)
+
+
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "vae": autoencoding,
     "base": lambda: flow("t2v", frozen_text=False),
+    "text": reading,
     "t2v": lambda: flow("t2v", Noise(low=0.875, high=1.0, shift=12)),
     "i2v": lambda: flow("i2v"),
     "ti2v": lambda: flow("ti2v"),
