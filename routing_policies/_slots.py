@@ -44,7 +44,7 @@ _QUICK: Mapping[Task, tuple[Entry, ...]] = {
         "wan-2.2-ti2v-5b@official",
         "wan-2.2-t2v-a14b@official",
         "wan-2.2-nano-t2v",
-        "wan-2.2-ti2v-5b-tiny",
+        "wan-2.2-nano-ti2v",
     ),
     "image-to-video": _entries(
         "wan-2.2-i2v-a14b@fast",
@@ -53,8 +53,8 @@ _QUICK: Mapping[Task, tuple[Entry, ...]] = {
         "wan-2.2-i2v-a14b@prefix",
         "wan-2.2-ti2v-5b@official",
         "wan-2.2-i2v-a14b@official",
-        "wan-2.2-i2v-a14b-tiny",
-        "wan-2.2-ti2v-5b-tiny",
+        "wan-2.2-nano-i2v",
+        "wan-2.2-nano-ti2v",
     ),
 }
 
@@ -73,17 +73,17 @@ BUILT_IN: Mapping[SlotName, Mapping[Task, tuple[Entry, ...]]] = {
             "wan-2.2-ti2v-5b@official",
             "wan-2.2-t2v-plus",
             "wan-2.2-nano-t2v",
-            "wan-2.2-ti2v-5b-tiny",
+            "wan-2.2-nano-ti2v",
         ),
         "image-to-video": _entries(
             "wan-2.2-i2v-a14b@official",
             "wan-2.2-i2v-a14b@fast",
             "wan-2.2-ti2v-5b@official",
             "wan-2.2-i2v-plus",
-            "wan-2.2-i2v-a14b-tiny",
-            "wan-2.2-ti2v-5b-tiny",
+            "wan-2.2-nano-i2v",
+            "wan-2.2-nano-ti2v",
         ),
     },
 }
-"""Preview, basic and the default meet local models first; the small model that comes along and random
-weights close every local list, so that a fresh start has a working path."""
+"""Preview, basic and the default meet local models first; the small models that come along close every
+local list, so that a fresh start has something to show."""

@@ -37,7 +37,9 @@ class ExpertsName(StrEnum):
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="nano-t2v, or a folder.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="nano-t2v, nano-i2v, nano-ti2v, or a folder.")
+    ],
     prompts: Annotated[int, typer.Option(min=1, help="How many held-out scenes to ask for.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed asks the same.")] = 0,
     size: Annotated[int, typer.Option(min=32, help="Width and height in pixels.")] = 64,

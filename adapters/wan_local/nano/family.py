@@ -14,8 +14,10 @@ from adapters.wan_local.tiny import Variant
 WEIGHTS = Path(__file__).parent / "weights"
 CARD = "README.md"
 
-MODELS: Mapping[str, Variant] = MappingProxyType({"wan-2.2-nano-t2v": "t2v"})
-"""Those that are trained and shipped."""
+MODELS: Mapping[str, Variant] = MappingProxyType(
+    {"wan-2.2-nano-t2v": "t2v", "wan-2.2-nano-i2v": "i2v", "wan-2.2-nano-ti2v": "ti2v"}
+)
+"""By their names on their cards."""
 
 _SHARED = {name: name for name in ("scheduler", "text_encoder", "tokenizer")}
 PARTS: Mapping[Variant, Mapping[str, str]] = MappingProxyType(

@@ -15,13 +15,11 @@ from pathlib import Path
 
 from adapters.wan_local.engine.folder import open_folder
 from adapters.wan_local.engine.manifest import MANIFEST, pin
-from adapters.wan_local.nano.family import CARD, MODELS, PARTS, WEIGHTS, stored_at
+from adapters.wan_local.nano.family import CARD, PARTS, WEIGHTS, stored_at
 from adapters.wan_local.tiny import Variant, write_index
 
 
-def release(
-    parts: Path, weights: Path = WEIGHTS, variants: Iterable[Variant] = tuple(MODELS.values())
-) -> None:
+def release(parts: Path, weights: Path = WEIGHTS, variants: Iterable[Variant] = tuple(PARTS)) -> None:
     """Write ``weights``, in the place of what was there: what :mod:`assembly` makes folders of.
 
     Args:

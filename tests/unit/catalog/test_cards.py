@@ -18,6 +18,8 @@ MODELS = {
     "wan-2.2-i2v-a14b": "wan_local",
     "wan-2.2-ti2v-5b": "wan_local",
     "wan-2.2-nano-t2v": "wan_local",
+    "wan-2.2-nano-i2v": "wan_local",
+    "wan-2.2-nano-ti2v": "wan_local",
     "wan-2.2-t2v-a14b-tiny": "wan_local",
     "wan-2.2-i2v-a14b-tiny": "wan_local",
     "wan-2.2-ti2v-5b-tiny": "wan_local",
@@ -243,7 +245,7 @@ def test_local_offers_are_priced_by_device_time_and_can_be_estimated(catalog: Ca
 
 def test_a_prefix_preview_takes_the_first_steps_of_the_official_render(catalog: Catalog) -> None:
     local = [offer for _, offer in offers(catalog) if offer.adapter == "wan_local"]
-    assert len(local) == 7
+    assert len(local) == 9
     for offer in local:
         official, prefix = offer.presets[0], offer.presets[-1]
         assert (official.name, prefix.name, prefix.finished_by) == ("official", "prefix", "official")

@@ -112,15 +112,15 @@ class World:
             bytes=size,
         )
 
-    def wan(self, model: str, tasks: list[str], *, stand_in: bool = False) -> ModelCard:
+    def wan(self, model: str, tasks: list[str], *, nano: bool = False) -> ModelCard:
         presets = [self.preset("official", "800")]
-        if not stand_in:
+        if not nano:
             presets.append(self.preset("fast", "70", fast=True))
         return self.card(
             model,
             self.local_offer(model, *presets),
             tasks=tasks,
-            test_weights=stand_in,
+            test_weights=nano,
             images={"first_frame": "image-to-video" in tasks},
         )
 
@@ -130,17 +130,13 @@ class World:
 
     def opening_cards(self) -> tuple[ModelCard, ...]:
         text, image = ["text-to-video"], ["image-to-video"]
-        kinds = (
-            ("t2v-a14b", "wan-2.2-nano-t2v", text),
-            ("i2v-a14b", "wan-2.2-i2v-a14b-tiny", image),
-            ("ti2v-5b", "wan-2.2-ti2v-5b-tiny", [*text, *image]),
-        )
+        kinds = (("t2v", "t2v-a14b", text), ("i2v", "i2v-a14b", image), ("ti2v", "ti2v-5b", [*text, *image]))
         wan = [
             card
-            for name, stand_in, tasks in kinds
+            for kind, name, tasks in kinds
             for card in (
                 self.wan(f"wan-2.2-{name}", tasks),
-                self.wan(stand_in, tasks, stand_in=True),
+                self.wan(f"wan-2.2-nano-{kind}", tasks, nano=True),
             )
         ]
         return (*wan, *self._remote_cards())

@@ -93,6 +93,6 @@ def test_presets_come_in_the_cards_order_then_by_price(world):
 
 
 def test_random_weights_serve_when_they_are_named(world):
-    chosen = plan(world.request(model="wan-2.2-ti2v-5b-tiny"), world.facts()).chosen
-    assert chosen.model == "wan-2.2-ti2v-5b-tiny"
+    chosen = plan(world.request(model="wan-2.2-nano-ti2v"), world.facts()).chosen
+    assert chosen.model == "wan-2.2-nano-ti2v"
     assert [n.code for n in chosen.notes] == ["test_weights"]

@@ -16,7 +16,7 @@ DATES = (date(2026, 9, 1), date(2026, 10, 1), date(2026, 12, 1))
 
 TASKS = ("text-to-video", "image-to-video")
 A14B = {"text-to-video": "wan-2.2-t2v-a14b", "image-to-video": "wan-2.2-i2v-a14b"}
-STAND_IN = {"text-to-video": "wan-2.2-nano-t2v", "image-to-video": "wan-2.2-i2v-a14b-tiny"}
+NANO = {"text-to-video": "wan-2.2-nano-t2v", "image-to-video": "wan-2.2-nano-i2v"}
 HOSTED = {"text-to-video": "wan-2.2-t2v-plus", "image-to-video": "wan-2.2-i2v-plus"}
 
 
@@ -152,8 +152,8 @@ def test_without_distilled_weights_the_official_presets_follow(world):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", ["preview", "basic", "audio", "premium", "default"])
-def test_a_fresh_start_ends_with_test_weights_and_says_so(world, name: str, task: str):
-    """Neither real weights nor a remote adapter: only the stand-ins are ready."""
+def test_a_fresh_start_ends_with_nano_and_says_so(world, name: str, task: str):
+    """Neither real weights nor a remote adapter: only the nano cards are ready."""
     facts = world.facts()
     real = [o for c in facts.cards if not c.test_weights for o in c.offers]
     no_weights = {
@@ -162,7 +162,7 @@ def test_a_fresh_start_ends_with_test_weights_and_says_so(world, name: str, task
     branch = next(b for b in BRANCHES if b.name == name)
     facts = world.without(replace(facts, unready=no_weights), set(world.adapters) - {"wan_local"})
     decided = plan(ask(world, branch, task), facts)
-    assert decided.chosen.model == STAND_IN[task]
+    assert decided.chosen.model == NANO[task]
     assert "test_weights" in {note.code for note in decided.chosen.notes}
 
 

@@ -18,7 +18,7 @@ from routing_policies._slots import BUILT_IN
 DATES = (date(2026, 9, 1), date(2026, 10, 1), date(2026, 12, 1))
 NOW = date(2026, 12, 1)
 A14B = {"text-to-video": "wan-2.2-t2v-a14b", "image-to-video": "wan-2.2-i2v-a14b"}
-STAND_IN = {"text-to-video": "wan-2.2-nano-t2v", "image-to-video": "wan-2.2-i2v-a14b-tiny"}
+NANO = {"text-to-video": "wan-2.2-nano-t2v", "image-to-video": "wan-2.2-nano-i2v"}
 TASKS = tuple(A14B)
 
 
@@ -90,8 +90,8 @@ def test_the_local_slots(world, facts_on, asked, preset, task):
     decided = plan(world.request(**asked, images=images), facts_on(NOW))
     assert (decided.chosen.model, decided.chosen.preset) == (A14B[task], preset)
     assert decided.chosen.output.size == "832x480"
-    assert STAND_IN[task] not in {candidate.model for candidate in decided.candidates}
-    assert {d.model for d in decided.dropped if d.code == "test_weights"} > {STAND_IN[task]}
+    assert NANO[task] not in {candidate.model for candidate in decided.candidates}
+    assert {d.model for d in decided.dropped if d.code == "test_weights"} > {NANO[task]}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -117,7 +117,7 @@ def test_a_prefix_preview_is_taken_when_asked_for_or_where_nothing_is_quicker(wo
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_fresh_start_previews_with_the_whole_render_of_test_weights(world, facts_on, task):
+def test_a_fresh_start_previews_with_the_whole_render_of_nano(world, facts_on, task):
     images = [world.image()] if task == "image-to-video" else []
     facts = facts_on(NOW)
     real = {
@@ -128,9 +128,9 @@ def test_a_fresh_start_previews_with_the_whole_render_of_test_weights(world, fac
         for preset in offer.presets
     }
     decided = plan(world.request(mode="preview", images=images), replace(facts, unready=real))
-    assert (decided.chosen.model, decided.chosen.preset) == (STAND_IN[task], "official")
+    assert (decided.chosen.model, decided.chosen.preset) == (NANO[task], "official")
     asked = plan(world.request(mode="preview", preset="prefix", images=images), replace(facts, unready=real))
-    assert (asked.chosen.model, asked.chosen.preset) == (STAND_IN[task], "prefix")
+    assert (asked.chosen.model, asked.chosen.preset) == (NANO[task], "prefix")
 
 
 def test_what_is_left_of_a_preview_is_most_of_the_final_video(world, facts_on):

@@ -36,7 +36,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def weights(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a release makes of them."""
     made = tmp_path_factory.mktemp("release") / "weights"
-    release(parts, made, VARIANTS)
+    release(parts, made)
     return made
 
 
@@ -125,7 +125,7 @@ def test_another_version_lies_beside_it(weights: Path, parts: Path, tmp_path: Pa
     write_tiny(tmp_path / "other", "ti2v", seed=1)
     shutil.rmtree(newer / "ti2v")
     shutil.copytree(tmp_path / "other" / "transformer", newer / "ti2v")
-    release(newer, tmp_path / "weights", VARIANTS)
+    release(newer, tmp_path / "weights")
     assert assemble("ti2v", tmp_path / "root", weights) != assemble(
         "ti2v", tmp_path / "root", tmp_path / "weights"
     )
@@ -137,7 +137,7 @@ def test_another_version_lies_beside_it(weights: Path, parts: Path, tmp_path: Pa
 def test_a_release_can_be_made_again_of_itself(weights: Path, tmp_path: Path) -> None:
     again = tmp_path / "weights"
     shutil.copytree(weights, again)
-    release(again, again, VARIANTS)
+    release(again, again)
     assert files(again) == files(weights)
 
 
@@ -149,7 +149,7 @@ def test_a_release_of_parts_that_do_not_fit_leaves_what_was_there(
     (odd / "vae_48" / "config.json").unlink()
     shutil.copytree(weights, there)
     with pytest.raises(FolderError, match=r"vae/config\.json is missing"):
-        release(odd, there, VARIANTS)
+        release(odd, there)
     assert files(there) == files(weights)
 
 
@@ -162,6 +162,6 @@ def test_copying_leaves_an_occupied_folder_alone(weights: Path, tmp_path: Path) 
 
 
 def test_names() -> None:
-    assert {find_variant(name) for name in MODELS} == set(MODELS.values())
-    assert find_variant("nano-t2v") == "t2v"
+    assert {find_variant(name) for name in MODELS} == set(VARIANTS)
+    assert find_variant("nano-ti2v") == "ti2v"
     assert find_variant("wan-2.2-t2v-a14b") is None
