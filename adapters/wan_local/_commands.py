@@ -17,7 +17,7 @@ from adapters.wan_local._evaluate import evaluate
 from adapters.wan_local._settings import REPOSITORIES, VARIANTS
 from adapters.wan_local._words import AsJson, fail, failing, set_up
 from adapters.wan_local.nano.family import MODELS as NANO
-from adapters.wan_local.nano.family import find_variant
+from adapters.wan_local.nano.family import find_model
 from adapters.wan_local.tiny import Variant, write_tiny
 
 if TYPE_CHECKING:
@@ -78,16 +78,16 @@ def nano(
     set_up()
     from adapters.wan_local.nano.assembly import copy_to
 
-    variant = find_variant(model)
-    if variant is None:
+    known = find_model(model)
+    if known is None:
         fail(f"{model} is no nano model: {', '.join(NANO)} are")
     with failing():
-        copy_to(folder, variant)
+        copy_to(folder, NANO[known])
         found = _look_at(folder)
     if as_json:
-        typer.echo(json.dumps({"model": model} | _described(found)))
+        typer.echo(json.dumps({"model": known} | _described(found)))
     else:
-        typer.echo(f"wrote {model}: {folder}")
+        typer.echo(f"wrote {known}: {folder}")
 
 
 @app.command()

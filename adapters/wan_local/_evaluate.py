@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from adapters.wan_local._options import PresetParams
 from adapters.wan_local._words import AsJson, failing, set_up
-from adapters.wan_local.nano.family import find_variant
+from adapters.wan_local.nano.family import MODELS, find_model
 from gateway.kit.cards import load_cards
 
 if TYPE_CHECKING:
@@ -94,14 +94,14 @@ def evaluate(
 @contextmanager
 def _folder_of(model: str) -> Iterator[Path]:
     """The folder that ``model`` names, or one of the family put together for as long as it is needed."""
-    variant = find_variant(model)
-    if variant is None:
+    known = find_model(model)
+    if known is None:
         yield Path(model)
         return
     from adapters.wan_local.nano.assembly import assemble
 
     with tempfile.TemporaryDirectory() as place:
-        yield assemble(variant, Path(place))
+        yield assemble(MODELS[known], Path(place))
 
 
 def _sampling(
@@ -114,12 +114,11 @@ def _sampling(
         "guidance_low": None if dense else guidance,
         "shift": shift,
     }
-    variant = find_variant(model)
+    known = find_model(model)
     usual: dict[str, Any] = {}
-    if variant is not None:
+    if known is not None:
         offers = load_cards("adapters.wan_local").offers
-        upstream = f"wan-2.2-nano-{variant}"
-        params = next(offer for offer in offers if offer.upstream == upstream).presets[0].params
+        params = next(offer for offer in offers if offer.upstream == known).presets[0].params
         usual = PresetParams.model_validate(params).model_dump(exclude={"preview_steps"}, exclude_none=True)
     return usual | {name: value for name, value in asked.items() if value is not None}
 

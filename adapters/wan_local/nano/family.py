@@ -30,9 +30,9 @@ PARTS: Mapping[Variant, Mapping[str, str]] = MappingProxyType(
 """The stored part by its name in the model's folder."""
 
 
-def find_variant(name: str) -> Variant | None:
-    """Of a model by its name on its card, which ``nano-t2v`` and the like shorten; None for any other."""
-    return MODELS.get(name) or MODELS.get(f"wan-2.2-{name}")
+def find_model(name: str) -> str | None:
+    """A model's name on its card, which ``nano-t2v`` and the like shorten; None for any other."""
+    return next((model for model in MODELS if name in (model, model.removeprefix("wan-2.2-"))), None)
 
 
 def stored_at(weights: Path, variant: Variant, file: str) -> Path:

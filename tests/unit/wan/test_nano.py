@@ -12,7 +12,7 @@ import pytest
 from adapters.wan_local.engine import FolderError, WanEngine, WanJob
 from adapters.wan_local.nano import assembly
 from adapters.wan_local.nano.assembly import assemble, copy_to
-from adapters.wan_local.nano.family import CARD, MODELS, PARTS, find_variant
+from adapters.wan_local.nano.family import CARD, MODELS, PARTS, find_model
 from adapters.wan_local.nano.release import release
 from adapters.wan_local.tiny import Variant, write_tiny
 
@@ -162,6 +162,7 @@ def test_copying_leaves_an_occupied_folder_alone(weights: Path, tmp_path: Path) 
 
 
 def test_names() -> None:
-    assert {find_variant(name) for name in MODELS} == set(VARIANTS)
-    assert find_variant("nano-ti2v") == "ti2v"
-    assert find_variant("wan-2.2-t2v-a14b") is None
+    assert {find_model(name) for name in MODELS} == set(MODELS)
+    assert find_model("nano-ti2v") == "wan-2.2-nano-ti2v"
+    assert find_model("wan-2.2-t2v-a14b") is None
+    assert find_model("wan-2.2-t2v") is None
