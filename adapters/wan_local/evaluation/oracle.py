@@ -9,7 +9,7 @@ import numpy as np
 
 from adapters.wan_local.evaluation.course import find_motion
 from adapters.wan_local.evaluation.outline import find_shape
-from adapters.wan_local.evaluation.sight import Clip, find_background, find_patches
+from adapters.wan_local.evaluation.sight import Clip, find_background, find_patches, is_cluttered
 from adapters.wan_local.training.scenes import Actor, Scene
 
 
@@ -26,7 +26,7 @@ class Seen:
 class Verdict:
     """What is right about a clip. With two actors an attribute is right if it is of both.
 
-    ``colour`` is wrong also if there are more things than actors.
+    ``colour`` is wrong also if there is anything beside the actors, be it in one frame.
     """
 
     colour: bool
@@ -53,12 +53,13 @@ def judge(clip: Clip, scene: Scene) -> Verdict:
     Who is who of two actors is settled in the clip's favour.
     """
     seen, background = look(clip)
+    alone = len(seen) == len(scene.actors) and not is_cluttered(clip, find_patches(clip))
     right = background == scene.background
     if len(seen) < len(scene.actors):
         return Verdict(colour=False, shape=False, motion=False, background=right)
     verdicts = [
         Verdict(
-            colour=len(seen) == len(scene.actors) and _same(chosen, scene.actors, "colour"),
+            colour=alone and _same(chosen, scene.actors, "colour"),
             shape=_same(chosen, scene.actors, "shape"),
             motion=_same(chosen, scene.actors, "motion"),
             background=right,

@@ -7,6 +7,7 @@ how far along it lies is how much of it the shape covers, how far beside it is h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,9 +26,11 @@ _CORE = (
     0.7  # from this on it speaks for a colour: an edge may lie near another colour's line, its core does not
 )
 _OFF = 60.0  # RGB units; a background further from every named one is none of them
+_GROUND = 0.65  # of each frame's pixels are nearest to the background's name; shapes cover a quarter at most
 _SHARE = 0.1  # the part of all core pixels that a colour needs to be there
 _SPECK = 10  # pixels; a smaller patch is none
 _STAYS = 0.5  # the part of all frames that a patch needs to be in
+_HALO = 2  # pixels around a patch are its own, whatever they look like
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,16 @@ class Patch:
 
 
 def find_background(clip: Clip) -> str | None:
-    """The name of the background of ``clip`` [F, H, W, 3]; None if it is none of the named ones."""
-    ground = _ground(clip)
-    away = {name: float(np.linalg.norm(ground - colour)) for name, colour in BACKGROUNDS.items()}
-    nearest = min(away, key=away.__getitem__)
-    return nearest if away[nearest] <= _OFF else None
+    """The name of the background of ``clip`` [F, H, W, 3]; None if it is none of the named ones all along."""
+    named = np.array(list(BACKGROUNDS.values()), dtype=np.float32)
+    away = np.linalg.norm(np.median(clip, axis=(1, 2))[:, None] - named, axis=2)
+    found = {int(number) for number in away.argmin(axis=1)}
+    if len(found) > 1 or away.min(axis=1).max() > _OFF:
+        return None
+    (number,) = found
+    nearest = np.linalg.norm(clip[..., None, :] - named, axis=4).argmin(axis=3)
+    even = (nearest == number).mean(axis=(1, 2)).min() >= _GROUND
+    return list(BACKGROUNDS)[number] if even else None
 
 
 def find_patches(clip: Clip) -> list[Patch]:
@@ -73,6 +81,18 @@ def find_patches(clip: Clip) -> list[Patch]:
         for index in there
     ]
     return [patch for patch in found if len(patch.frames) >= _STAYS * len(clip)]
+
+
+def is_cluttered(clip: Clip, patches: Sequence[Patch]) -> bool:
+    """Whether any frame of ``clip`` has a thing that is none of ``patches``, or none of theirs alone."""
+    cover, beside = _project(clip, _ground(clip), np.array(list(COLOURS.values()), dtype=np.float64))
+    strange = np.take_along_axis(cover, beside.argmin(axis=0)[None], axis=0)[0] >= _COVERED
+    for patch in patches:
+        own = patch.cover > 0
+        for _ in range(_HALO):
+            own = _spread(own)
+        strange[patch.frames] &= ~own
+    return bool(largest_components(strange).sum(axis=(1, 2)).max() >= _SPECK)
 
 
 def largest_components(mask: Mask) -> Mask:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -110,9 +110,77 @@ def test_two_actors_have_each_its_own_attributes() -> None:
     assert found.background
 
 
+def another(clip: Clip, frames: Iterable[int], place: tuple[int, int], radius: int, colour: str) -> None:
+    y, x = np.indices(clip.shape[1:3])
+    inside = (x - place[0]) ** 2 + (y - place[1]) ** 2 <= radius**2
+    for frame in frames:
+        clip[frame][inside] = COLOURS[colour]
+
+
+@pytest.mark.parametrize(
+    ("frames", "radius", "colour"),
+    [
+        pytest.param(range(9), 6, "red", id="a second one of its colour"),
+        pytest.param(range(9), 3, "blue", id="a small one of another"),
+        pytest.param(range(5, 9), 6, "blue", id="one that comes late"),
+        pytest.param([4], 6, "white", id="one in a single frame"),
+    ],
+)
+def test_whatever_else_is_there_is_one_thing_too_many(
+    frames: Iterable[int], radius: int, colour: str
+) -> None:
+    scene = Scene((RED_CIRCLE,), "black")
+    clip = film(scene, np.random.default_rng(3))
+    another(clip, frames, (10, 55), radius, colour)
+    assert judge(clip, scene) == Verdict(colour=False, shape=True, motion=True, background=True)
+
+
+@pytest.mark.parametrize("order", [[0] * 8 + [8], [0, 8, 0, 8, 0, 8, 0, 8, 8], [8, 7, 6, 5, 0, 1, 2, 3, 8]])
+def test_who_jumps_does_not_move(order: list[int]) -> None:
+    scene = Scene((RED_CIRCLE,), "black")
+    clip = film(scene, np.random.default_rng(3))[order]
+    assert judge(clip, scene) == Verdict(colour=True, shape=True, motion=False, background=True)
+
+
+@pytest.mark.parametrize("order", [[0, 0, 0, 0, 8, 8, 8, 8, 8], [0, 8, 1, 7, 2, 6, 3, 5, 8]])
+@pytest.mark.parametrize("motion", ["grow", "shrink"])
+def test_nor_does_what_changes_at_once_grow(motion: str, order: list[int]) -> None:
+    scene = Scene((Actor("square", "cyan", motion),), "brown")
+    clip = film(scene, np.random.default_rng(3))
+    assert judge(clip, scene).all
+    assert judge(clip[order], scene) == Verdict(colour=True, shape=True, motion=False, background=True)
+
+
+def test_a_bounce_meets_the_ground_once() -> None:
+    scene = Scene((Actor("circle", "cyan", "bounce"),), "brown")
+    clip = film(scene, np.random.default_rng(3))
+    assert judge(clip, scene).all
+    assert not judge(clip[[0, 4, 0, 1, 4, 7, 8, 4, 8]], scene).motion
+
+
+def test_what_grows_on_its_way_does_neither() -> None:
+    clip = np.zeros((9, 64, 64, 3), dtype=np.uint8)
+    for frame in range(9):
+        another(clip, [frame], (15 + 4 * frame, 30), 5 + frame, "red")
+    (seen,), _ = look(clip)
+    assert (seen.shape, seen.colour, seen.motion) == ("circle", "red", None)
+
+
+def test_a_background_is_of_every_frame_and_of_all_of_it() -> None:
+    scene = Scene((RED_CIRCLE,), "black")
+    clip = film(scene, np.random.default_rng(3))
+    ground = clip.max(axis=3) < 10
+    later, partly = clip.copy(), clip.copy()
+    later[5:][ground[5:]] = BACKGROUNDS["purple"]
+    partly[:, :, :26][ground[:, :, :26]] = BACKGROUNDS["purple"]
+    for changed in (later, partly):
+        assert not judge(changed, scene).background
+        assert not judge(changed, replace(scene, background="purple")).background
+
+
 def test_what_comes_or_goes_half_way_has_no_motion() -> None:
     clip = film(Scene((RED_CIRCLE,), "black"), np.random.default_rng(7))
-    clip[6:] = 0
+    clip[8:] = 0
     (seen,), _ = look(clip)
     assert (seen.shape, seen.colour, seen.motion) == ("circle", "red", None)
     clip[4:] = 0
