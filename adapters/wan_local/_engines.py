@@ -59,8 +59,8 @@ def write_ours(weights: Weights) -> Path:
         _write_random(where, weights.variant)
     except (OSError, FolderError) as error:
         raise BrokenModel(
-            "This gateway cannot write its test weights: tell its operator.",
-            operator_detail=f"{where} cannot be written: {error}",
+            "This gateway cannot provide its test weights: tell its operator.",
+            operator_detail=f"no test weights in {where}: {error}",
         ) from error
     return where
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from adapters.wan_local._options import PresetParams
-from adapters.wan_local._words import AsJson, failing, set_up
+from adapters.wan_local._words import AsJson, fail, failing, set_up
 from adapters.wan_local.nano.family import MODELS, find_model
 from gateway.kit.cards import load_cards
 
@@ -44,7 +44,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="The same seed asks the same.")] = 0,
     size: Annotated[int, typer.Option(min=32, help="Width and height in pixels.")] = 64,
     frames: Annotated[int, typer.Option(min=5, help="4n+1.")] = 9,
-    steps: Annotated[int | None, typer.Option(min=1, help="Left out: as the model's card says.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Left out: the card's, or official.")] = None,
     guidance: Annotated[float | None, typer.Option(min=1, help="Of both experts; 1 is none.")] = None,
     shift: Annotated[float | None, typer.Option(help="Bend of the noise schedule.")] = None,
     experts: Annotated[ExpertsName, typer.Option(help="Who takes which steps.")] = ExpertsName.right,
@@ -65,9 +65,15 @@ def evaluate(
     from adapters.wan_local.evaluation.arms import ablated_arms, usual_arms
     from adapters.wan_local.evaluation.exam import ask
 
+    if ablation and (experts is not ExpertsName.right or boundary is not None):
+        fail("--ablation tries all experts and boundaries: leave --experts and --boundary out")
+    if sheet is not None and not sheet.parent.is_dir():
+        fail(f"{sheet.parent} is no folder: --sheet needs one that is there")
     with failing(), _folder_of(model) as folder:
         engine = WanEngine.load(folder, batched_guidance=True)
         family = engine.model.family
+        if ablation and engine.model.boundary is None:
+            fail(f"{model} has one transformer: there is no expert to leave out")
         job = WanJob(
             prompt="",
             width=size,
@@ -81,14 +87,15 @@ def evaluate(
         questions = ask(prompts, seed, size, frames)
         arms = ablated_arms(family) if ablation else usual_arms(family, experts.value, boundary)
         report, sittings = _examine(engine, job, questions, arms)
-    if sheet is not None:
-        from adapters.wan_local.evaluation.sheet import make_sheet
-
-        make_sheet(sittings[0].answers[:_CLIPS_OF_A_SHEET]).save(sheet, optimize=True)
     if as_json:
         typer.echo(json.dumps({"model": model, "seed": seed, "size": size, "frames": frames} | report))
     else:
         _show(model, report)
+    if sheet is not None:
+        from adapters.wan_local.evaluation.sheet import make_sheet
+
+        with failing():
+            make_sheet(sittings[0].answers[:_CLIPS_OF_A_SHEET]).save(sheet, format="PNG", optimize=True)
 
 
 @contextmanager
@@ -96,6 +103,8 @@ def _folder_of(model: str) -> Iterator[Path]:
     """The folder that ``model`` names, or one of the family put together for as long as it is needed."""
     known = find_model(model)
     if known is None:
+        if not Path(model).is_dir():
+            fail(f"{model} is neither a folder nor a nano model: {', '.join(MODELS)} are")
         yield Path(model)
         return
     from adapters.wan_local.nano.assembly import assemble
@@ -151,12 +160,12 @@ def _show(model: str, report: dict[str, Any]) -> None:
     title = f"{model}, {report['prompts']} held-out prompts: % right (95% interval)"
     console.print(make_table(title, rows))
     console.print(f"VAE: {vae['psnr_db']} dB on the true clips, {vae['lowest_psnr_db']} at least")
-    console.print(f"by clip, {report['measured_on']}:")
+    peak = max(arm["peak_bytes"] for arm in report["arms"]) / 2**20
+    console.print(f"by clip, {report['measured_on']}; {peak:.0f} MiB at the peak:")
     for arm in report["arms"]:
         kept = arm["first_frame_psnr_db"]
-        first = "" if kept is None else f", first frame kept at {kept} dB"
-        peak = f"{arm['peak_bytes'] / 2**20:.0f} MiB"
-        console.print(f"  {arm['arm']}: {arm['seconds']} s, peak {peak}{first}")
+        first = "" if kept is None else f", first frame kept at {kept} dB: only the motion is its own"
+        console.print(f"  {arm['arm']}: {arm['seconds']} s{first}")
 
 
 @contextmanager

@@ -14,9 +14,6 @@ Importing this module does not import torch: the plugin module may import it.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,20 +50,15 @@ def write_tiny(folder: Path, variant: Variant, seed: int = 0) -> None:
         OSError: it cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} already exists: give a new folder, or remove this one first")
     from safetensors import SafetensorError
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    from adapters.wan_local.engine.files import new_folder
+
     try:
-        _write(unfinished, variant, seed)
-        unfinished.chmod(0o755)
-        os.replace(unfinished, folder)
+        with new_folder(folder) as unfinished:
+            _write(unfinished, variant, seed)
     except SafetensorError as error:  # what it makes of a full disk
         raise OSError(str(error)) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write(folder: Path, variant: Variant, seed: int) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,28 @@ _UNSAFE = (
 _READ = (".json", ".safetensors", ".txt", ".model")
 _MOST_BYTES = 64 * 2**20
 """Of a file that is read whole: the largest real one, umt5's tokenizer, has 17 MB."""
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into; at the end it becomes ``path``, so that this appears complete or not at all.
+
+    Raises:
+        FileExistsError: ``path`` has something in it, or is the current folder.
+        OSError: it cannot be written.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} already exists: give a new folder, or remove this one first")
+    if path.resolve() == Path.cwd():
+        raise FileExistsError(f"{path} is the current folder: give a new one")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield unfinished
+        unfinished.chmod(0o755)
+        os.replace(unfinished, path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def list_files(path: Path) -> dict[str, int]:

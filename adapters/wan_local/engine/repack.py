@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -31,7 +29,7 @@ import torch
 from torch import nn
 
 from adapters.wan_local.engine.blueprint import Blueprint, read_blueprint
-from adapters.wan_local.engine.files import INDEX
+from adapters.wan_local.engine.files import INDEX, new_folder
 from adapters.wan_local.engine.folder import open_folder
 from adapters.wan_local.engine.headers import SCALE
 from adapters.wan_local.engine.manifest import pin, verify
@@ -65,25 +63,16 @@ def repack(source: Path, target: Path, dtype: Packing, on_progress: OnProgress =
         OSError: the disk is too small, or cannot be written.
     """
     blueprint = read_blueprint(open_folder(source))
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} already exists: give a new folder, or remove this one first")
-    target.parent.mkdir(parents=True, exist_ok=True)
     layouts = {name: _lay_out(part, dtype) for name, part in blueprint.parts.items()}
-    _check_space(target.parent, sum(one.bytes for layout in layouts.values() for one in layout))
-    verify(blueprint.folder, on_progress)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with new_folder(target) as unfinished:
+        _check_space(unfinished, sum(one.bytes for layout in layouts.values() for one in layout))
+        verify(blueprint.folder, on_progress)
         for name, part in blueprint.parts.items():
             _write_part(unfinished / name, part, layouts[name], on_progress)
         _copy_rest(blueprint, unfinished)
         written = open_folder(unfinished)
         read_blueprint(written)
-        digest = pin(written, on_progress)
-        unfinished.chmod(0o755)
-        os.replace(unfinished, target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return digest
+        return pin(written, on_progress)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adapters.wan_local.engine import FolderError
+from adapters.wan_local.engine.files import new_folder
 from adapters.wan_local.engine.folder import open_folder
 from adapters.wan_local.engine.manifest import MANIFEST, Sum, digest_of, read_sums, verify
 from adapters.wan_local.nano.family import CARD, WEIGHTS, stored_at
@@ -33,7 +34,7 @@ def assemble(variant: Variant, root: Path, weights: Path = WEIGHTS) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root / ".lock"):
         if not _is_whole(folder, digest):
-            _remove(folder)
+            _clear(root, folder)
             _build(folder, variant, sums, weights)
     return folder
 
@@ -45,14 +46,12 @@ def copy_to(folder: Path, variant: Variant, weights: Path = WEIGHTS) -> None:
         FileExistsError: there is something in it.
         FolderError, OSError: as :func:`assemble`.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} already exists: give a new folder, or remove this one first")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     _build(folder, variant, _listed(variant, weights), weights)
 
 
 def _listed(variant: Variant, weights: Path) -> dict[str, Sum]:
-    return read_sums(stored_at(weights, variant, MANIFEST))
+    with _blaming(weights):
+        return read_sums(stored_at(weights, variant, MANIFEST))
 
 
 def _is_whole(folder: Path, digest: str) -> bool:
@@ -63,27 +62,34 @@ def _is_whole(folder: Path, digest: str) -> bool:
 
 
 def _build(folder: Path, variant: Variant, sums: dict[str, Sum], weights: Path) -> None:
-    """Write the folder beside its place, and put it there once it is whole."""
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with new_folder(folder) as unfinished, _blaming(weights):
         for name in (*sums, MANIFEST):
             (unfinished / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(stored_at(weights, variant, name), unfinished / name)
         shutil.copyfile(weights / CARD, unfinished / CARD)
         verify(open_folder(unfinished))
-        unfinished.chmod(0o755)
-        os.replace(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _remove(damaged: Path) -> None:
-    """Take it out of the way at once: who has its files open reads on, nobody finds half a folder."""
-    if not damaged.exists():
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{damaged.name}-", dir=damaged.parent))
-    os.replace(damaged, aside / damaged.name)
-    shutil.rmtree(aside, ignore_errors=True)
+@contextmanager
+def _blaming(weights: Path) -> Iterator[None]:
+    """What is missing or wrong in a copy is so in what was copied, and has another remedy."""
+    try:
+        yield
+    except (FolderError, FileNotFoundError) as error:
+        raise FolderError(
+            f"the nano models in {weights} are incomplete or damaged: install Reelgate again"
+        ) from error
+
+
+def _clear(root: Path, damaged: Path) -> None:
+    """Take a damaged folder away, and what those left unfinished that were killed.
+
+    At once: who has its files open reads on, nobody finds half a folder.
+    """
+    if damaged.exists():
+        os.replace(damaged, Path(tempfile.mkdtemp(prefix=".damaged-", dir=root)) / damaged.name)
+    for left in root.glob(".*-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

@@ -8,10 +8,12 @@ PARTS has a README.md and a folder for each part (``t2v_high``, ``vae_16``, …)
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from adapters.wan_local.engine.folder import open_folder
 from adapters.wan_local.engine.manifest import MANIFEST, pin
@@ -36,7 +38,8 @@ def release(parts: Path, weights: Path = WEIGHTS, variants: Iterable[Variant] = 
         for variant in variants:
             _release(parts, unfinished, variant, Path(place) / variant)
         shutil.copyfile(parts / CARD, unfinished / CARD)
-        shutil.rmtree(weights, ignore_errors=True)
+        if weights.exists():
+            weights.replace(Path(place) / "before")
         unfinished.replace(weights)
 
 
@@ -53,5 +56,10 @@ def _release(parts: Path, weights: Path, variant: Variant, folder: Path) -> None
         shutil.copyfile(folder / name, place)
 
 
+def main(parts: Annotated[Path, typer.Argument(help="The folder with the trained parts.")]) -> None:
+    """Make the trained parts the family that is shipped."""
+    release(parts)
+
+
 if __name__ == "__main__":
-    release(Path(sys.argv[1]))
+    typer.run(main)

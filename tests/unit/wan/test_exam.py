@@ -41,11 +41,10 @@ def test_questions_are_seeded_held_out_and_answered_by_their_films() -> None:
 
 
 @pytest.mark.parametrize(
-    ("experts", "boundary", "forwards"),
-    [("right", None, "hl"), ("swapped", None, "lh"), ("high", None, "hh"), ("low", None, "ll")],
+    ("experts", "forwards"), [("right", "hl"), ("swapped", "lh"), ("high", "hh"), ("low", "ll")]
 )
 def test_each_arm_has_its_steps_taken_by_whom_it_says(
-    engine: Engines, monkeypatch: pytest.MonkeyPatch, experts: Any, boundary: float | None, forwards: str
+    engine: Engines, monkeypatch: pytest.MonkeyPatch, experts: Any, forwards: str
 ) -> None:
     model = engine("t2v").model
     assert model.transformer_2 is not None
@@ -60,7 +59,7 @@ def test_each_arm_has_its_steps_taken_by_whom_it_says(
         return real(transformer, *given, **more)
 
     monkeypatch.setattr(denoise, "PromptedExpert", note)
-    sitting(engine("t2v"), Arm(name="x", experts=experts, boundary=boundary))
+    sitting(engine("t2v"), Arm(name="x", experts=experts))
     assert "".join(taken) == forwards
     assert engine("t2v").model is model
 
@@ -124,6 +123,34 @@ def test_the_command_examines_a_folder(tiny: Callable[[Variant], Path], tmp_path
     assert all(
         name in table for name in ("true clips", "both right", "swapped", "high alone", "boundary 0.95")
     )
-    refused = run("--boundary", "2")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--boundary", "2.0"), ("--size", "50"), ("--frames", "7")])
+def test_what_the_engine_refuses_is_said(tiny: Callable[[Variant], Path], option: str, value: str) -> None:
+    refused = CliRunner().invoke(app, ["eval", str(tiny("t2v")), "--prompts", "1", option, value])
     assert refused.exit_code == 1
-    assert "boundary 2.0" in refused.stderr
+    assert value in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "said"),
+    [
+        ("t2v", ["--ablation", "--experts", "swapped"], "leave --experts and --boundary out"),
+        ("t2v", ["--ablation", "--boundary", "0.5"], "leave --experts and --boundary out"),
+        ("ti2v", ["--ablation"], "one transformer"),
+        ("t2v", ["--sheet", "missing/sheet.png"], "missing is no folder"),
+        (None, [], "neither a folder nor a nano model"),
+    ],
+)
+def test_what_cannot_be_examined_is_refused_before_any_clip(
+    tiny: Callable[[Variant], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    model: Variant | None,
+    options: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setattr(WanEngine, "run", lambda *given: pytest.fail("rendered"))
+    folder = str(tiny(model)) if model else "nano-9"
+    refused = CliRunner().invoke(app, ["eval", folder, "--prompts", "1", *options])
+    assert refused.exit_code == 1
+    assert said in refused.stderr

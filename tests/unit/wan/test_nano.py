@@ -113,7 +113,7 @@ def test_damaged_stored_parts_make_no_folder(weights: Path, tmp_path: Path) -> N
     shutil.copytree(weights, broken)
     file = broken / "t2v_low" / "config.json"
     file.write_text(file.read_text().replace("2", "3"))
-    with pytest.raises(FolderError, match=r"transformer_2/config\.json has the SHA-256"):
+    with pytest.raises(FolderError, match=r"damaged: install Reelgate again"):
         assemble("t2v", tmp_path / "root", broken)
     assert [path.name for path in (tmp_path / "root").iterdir()] == [".lock"]
     assert assemble("ti2v", tmp_path / "root", broken).is_dir()
