@@ -94,5 +94,6 @@ class WanLocal(LocalAdapter):
         for weights in nano_weights(self._homes):
             write_ours(weights)
         if self._settings.test_weights:
+            log.info("test mode: real models run on random weights (%s)", self._homes.tiny)
             for weights in random_weights(self._homes):
                 write_ours(weights)

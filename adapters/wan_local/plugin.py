@@ -30,7 +30,7 @@ def register_cards() -> list[Cards]:
 
 @hookimpl
 def register_sandbox() -> list[Sandboxed]:
-    """In test mode every real model runs on random weights of its kind: their sizes would take nano hours."""
+    """In test mode every real model runs on random weights of its kind: their sizes would take nano minutes."""
     return [StandIn(WanLocal.name, {"test_weights": True})]
 
 

@@ -87,5 +87,6 @@ def _when(lifecycle: Lifecycle) -> str:
 def _test_weights(card: ModelCard) -> Iterator[Note]:
     if card.test_weights:
         yield Note(
-            code="test_weights", detail="test weights, no real model's: the card says what they can draw"
+            code="test_weights",
+            detail="test weights stand in for a real model: a working path, not its pictures",
         )

@@ -11,9 +11,7 @@ import torch
 import typer
 
 from adapters.wan_local.training.nano import STAGES
-from adapters.wan_local.training.run import Plan, train
-
-_REPORT = "training.json"
+from adapters.wan_local.training.run import OtherSeed, Plan, train
 
 StageName = StrEnum("StageName", list(STAGES))  # type: ignore[misc]  # its members are the stages
 
@@ -21,7 +19,10 @@ StageName = StrEnum("StageName", list(STAGES))  # type: ignore[misc]  # its memb
 def main(
     stage: Annotated[StageName, typer.Argument(help="In this order; vae_48 is for ti2v alone.")],
     folder: Annotated[Path, typer.Option(help="Where the family's parts are.")],
-    minutes: Annotated[float, typer.Option(help="Of training, those of earlier calls included.")],
+    minutes: Annotated[
+        float,
+        typer.Option(help="Of steps, those of earlier calls included; what comes before them is extra."),
+    ],
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
 ) -> None:
     """Train a stage of the nano family; the same command goes on with one that was stopped (exit code 1)."""
@@ -29,14 +30,17 @@ def main(
     torch.manual_seed(seed)
     objective = STAGES[name].prepare(folder, seed)
     plan = Plan(seconds=60 * minutes, seed=seed, rate=STAGES[name].rate)
-    report = train(objective, plan, folder / "runs" / f"{name}.safetensors", typer.echo)
+    runs = folder / "runs"
+    try:
+        report = train(objective, plan, runs / f"{name}.safetensors", typer.echo)
+    except OtherSeed as error:
+        raise typer.BadParameter(str(error)) from error
     if report is None:
         raise typer.Exit(1)
     report |= STAGES[name].finish(objective, folder)
-    typer.echo(json.dumps(report, indent=2))
-    file = folder / _REPORT
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    file.write_text(json.dumps(known | {name: report}, indent=2) + "\n", encoding="utf-8")
+    told = json.dumps(report, indent=2)
+    typer.echo(told)
+    (runs / f"{name}.json").write_text(told + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The training loop. It knows nothing of what it trains.
 
-Step n depends on the weights, the seed and n alone, never on a generator's history, so a run that is stopped
-and continued takes the same steps as one that was not. Learning rate and curriculum follow the time that is
-given: linear warm-up, then a cosine down to a tenth.
+What step n draws depends on the seed and n alone, never on a generator's history, so a run that is stopped
+and continued draws what one that was not does. Learning rate and curriculum follow the time that is given:
+linear warm-up, then a cosine down to a tenth.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ _LONGEST_STEP = 5.0  # seconds counted at most: a process that was halted for a 
 _SAVE_EVERY = 120.0
 _SAY_EVERY = 20.0
 _RECENT = 200  # steps that a reported loss is the mean of
+
+
+class OtherSeed(ValueError):
+    """A run cannot go on with a seed that it was not begun with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +99,7 @@ def train(
 
     Raises:
         FloatingPointError: a loss is not finite.
+        OtherSeed: the run in ``file`` was begun with another.
     """
     run = _Run(objective, plan)
     if file.exists():
@@ -184,7 +189,12 @@ class _Run:
         """Replace ``file``; a run that dies meanwhile leaves the old or the new."""
         file.parent.mkdir(parents=True, exist_ok=True)
         recent = {name: list(losses) for name, losses in self._recent.items()}
-        state = {"taken": self._taken, "seconds": self.seconds, "recent": recent}
+        state = {
+            "seed": self._plan.seed,
+            "taken": self._taken,
+            "seconds": self.seconds,
+            "recent": recent,
+        }
         tensors = {
             **{f"weights.{name}": weight.detach() for name, weight in self._weights.items()},
             **{f"average.{name}": weight for name, weight in self._average.items()},
@@ -197,13 +207,17 @@ class _Run:
     def load(self, file: Path) -> None:
         optimizer = {}
         with safe_open(file, framework="pt") as kept, torch.no_grad():
+            state = json.loads(kept.metadata()["state"])
+            if state["seed"] != self._plan.seed:
+                raise OtherSeed(
+                    f"{file} was begun with seed {state['seed']}: go on with that, or remove it to begin anew"
+                )
             for path in kept.keys():  # noqa: SIM118  # it is no mapping
                 kind, name = path.split(".", 1)
                 if kind == "optimizer":
                     optimizer[name] = kept.get_tensor(path)
                 else:
                     (self._weights if kind == "weights" else self._average)[name].copy_(kept.get_tensor(path))
-            state = json.loads(kept.metadata()["state"])
         self._optimizer.restore(optimizer)
         self._taken, self.seconds = state["taken"], state["seconds"]
         for name, losses in state["recent"].items():

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from adapters.wan_local.training.run import Draw
+from adapters.wan_local.training.run import Draw, OtherSeed, Plan, train
 
 Go = Callable[..., dict[str, Any] | None]
 
@@ -80,6 +80,12 @@ def test_more_time_continues_a_run_that_was_through(go: Go) -> None:
     assert torch.equal(weights(same)["1.weight"], weights(first)["1.weight"])
     go(longer, 15)
     assert longer.steps == [*range(10, 15)]
+
+
+def test_a_run_goes_on_with_its_own_seed_alone(go: Go, tmp_path: Path) -> None:
+    go(Copying(), 4)
+    with pytest.raises(OtherSeed, match=r"run\.safetensors was begun with seed 3"):
+        train(Copying(), Plan(seconds=9, seed=4, rate=0.1), tmp_path / "run.safetensors", print)
 
 
 def test_a_loss_that_is_no_number_ends_it(go: Go, tmp_path: Path) -> None:
