@@ -30,7 +30,7 @@ def register_cards() -> list[Cards]:
 
 @hookimpl
 def register_sandbox() -> list[Sandboxed]:
-    """In test mode every real model runs on random weights of its kind: their sizes would take nano minutes."""
+    """In test mode real models run on random weights of their kind: at their sizes nano takes minutes."""
     return [StandIn(WanLocal.name, {"test_weights": True})]
 
 
