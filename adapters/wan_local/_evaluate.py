@@ -143,6 +143,7 @@ def _examine(
     copies = report.describe_copies(questions, copy_out(engine, questions))
     found = {
         "prompts": len(questions),
+        "combinations": len({question.scene.actors[0] for question in questions}),
         "measured_on": threads(),
         "vae": copies,
         "arms": [report.describe_sitting(sitting) for sitting in sittings],
@@ -157,7 +158,8 @@ def _show(model: str, report: dict[str, Any]) -> None:
     vae = report["vae"]
     rows = [("true clips", vae["oracle"]), ("VAE's copies", vae["right"])]
     rows += [(arm["arm"], arm["right"]) for arm in report["arms"]]
-    title = f"{model}, {report['prompts']} held-out prompts: % right (95% interval)"
+    asked = f"{report['prompts']} prompts of {report['combinations']} held-out combinations"
+    title = f"{model}, {asked}: % right (95% interval)"
     console.print(make_table(title, rows))
     console.print(f"VAE: {vae['psnr_db']} dB on the true clips, {vae['lowest_psnr_db']} at least")
     peak = max(arm["peak_bytes"] for arm in report["arms"]) / 2**20
