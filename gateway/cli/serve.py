@@ -227,7 +227,7 @@ def _told(greeting: dict[str, Any]) -> str:
             "Try it:",
             "",
             f"  curl {greeting['url']}/v1/videos -H 'Authorization: Bearer {greeting['key']}' \\",
-            "    -F prompt='A paper boat on a quiet pond' -F mode=preview",
+            "    -F prompt='a red circle moving right on a black background' -F mode=preview",
             "",
         ]
     )
