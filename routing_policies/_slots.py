@@ -45,6 +45,8 @@ _QUICK: Mapping[Task, tuple[Entry, ...]] = {
         "wan-2.2-t2v-a14b@official",
         "wan-2.2-nano-t2v",
         "wan-2.2-nano-ti2v",
+        "wan-2.2-t2v-a14b-tiny",
+        "wan-2.2-ti2v-5b-tiny",
     ),
     "image-to-video": _entries(
         "wan-2.2-i2v-a14b@fast",
@@ -55,6 +57,8 @@ _QUICK: Mapping[Task, tuple[Entry, ...]] = {
         "wan-2.2-i2v-a14b@official",
         "wan-2.2-nano-i2v",
         "wan-2.2-nano-ti2v",
+        "wan-2.2-i2v-a14b-tiny",
+        "wan-2.2-ti2v-5b-tiny",
     ),
 }
 
@@ -74,6 +78,8 @@ BUILT_IN: Mapping[SlotName, Mapping[Task, tuple[Entry, ...]]] = {
             "wan-2.2-t2v-plus",
             "wan-2.2-nano-t2v",
             "wan-2.2-nano-ti2v",
+            "wan-2.2-t2v-a14b-tiny",
+            "wan-2.2-ti2v-5b-tiny",
         ),
         "image-to-video": _entries(
             "wan-2.2-i2v-a14b@official",
@@ -82,8 +88,10 @@ BUILT_IN: Mapping[SlotName, Mapping[Task, tuple[Entry, ...]]] = {
             "wan-2.2-i2v-plus",
             "wan-2.2-nano-i2v",
             "wan-2.2-nano-ti2v",
+            "wan-2.2-i2v-a14b-tiny",
+            "wan-2.2-ti2v-5b-tiny",
         ),
     },
 }
-"""Preview, basic and the default meet local models first; the small models that come along close every
-local list, so that a fresh start has something to show."""
+"""Preview, basic and the default meet local models first. The small models that come along follow, and random
+weights for sizes and lengths that those do not make, so that a fresh start has a working path."""

@@ -42,7 +42,7 @@ MODELS = {
     "gemini-omni-1.1": "gemini_omni",
     "gemini-omni-1.2": "gemini_omni",
 }
-TODAY = date(2026, 11, 26)
+TODAY = date(2026, 11, 27)
 
 
 def offers(catalog: Catalog) -> Iterator[tuple[ModelCard, Offer]]:

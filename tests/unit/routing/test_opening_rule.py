@@ -195,7 +195,7 @@ def test_the_reason_says_why_this_slot(world):
     assert first.reason == "choice 1 of 3 in the premium slot: premium quality is asked for"
     silent = world.without(world.facts(), ["kling", "veo"])
     fallen = plan(world.request(quality="premium"), silent).chosen
-    assert fallen.reason == "choice 1 of 6 in the default slot: the premium slot cannot serve this"
+    assert fallen.reason == "choice 1 of 8 in the default slot: the premium slot cannot serve this"
 
 
 def test_required_sound_may_be_found_in_the_default_slot(world):
