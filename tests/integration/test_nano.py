@@ -63,7 +63,8 @@ def test_the_picture_is_the_first_frame_and_moves_as_told(server: Server, model:
     body = {"model": model, "prompt": plain(scene), "size": "64x64", "seconds": "1", "seed": SEED}
     _, clip = rendered(server, **body, input_reference=as_data_url(picture))
     assert first_frame_psnr(clip, picture) > 20, "H.264 halves the colours of so small a picture"
-    assert judge(clip, scene).all
+    verdict = judge(clip, scene)
+    assert (verdict.colour, verdict.motion) == (True, True)
 
 
 def test_a_prefix_preview_shows_the_scene_that_its_continuation_finishes(server: Server) -> None:

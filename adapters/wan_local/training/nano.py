@@ -9,6 +9,7 @@ writes its own once it is through; that of the base writes its text encoder and 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,3 +216,7 @@ def _read(kind: Any, part: Path) -> Any:
 
 def _write(network: Any, part: Path) -> None:
     copy.deepcopy(network).to(torch.bfloat16).save_pretrained(part)
+    file = part / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)  # where on this machine it was read from
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

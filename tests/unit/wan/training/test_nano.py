@@ -66,6 +66,12 @@ def test_i2v_starts_as_t2v_blind_to_the_image(family: Path) -> None:
             assert torch.equal(weight, after[name]), name
 
 
+def test_no_part_says_where_it_was_trained(family: Path) -> None:
+    files = [*family.rglob("*.json")]
+    assert len(files) > 9
+    assert not [file for file in files if str(family) in file.read_text()]
+
+
 def test_the_family_is_small_and_in_bf16(family: Path) -> None:
     sizes = {part.name: sum(file.stat().st_size for file in part.rglob("*")) for part in family.iterdir()}
     t2v = [*SHARED.values(), *PARTS["t2v"].values()]
