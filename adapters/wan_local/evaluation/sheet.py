@@ -15,7 +15,7 @@ _COLUMNS = 2
 _GAP = 4
 _CAPTION = 26  # pixels: two lines
 _LETTERS = 56
-_COLOURS = 32
+_COLOURS = 128
 
 
 def make_sheet(answers: Sequence[Answer]) -> Image.Image:
