@@ -71,8 +71,8 @@ def evaluate(
         fail(f"{sheet.parent} is no folder: --sheet needs one that is there")
     with failing(), _folder_of(model) as folder:
         engine = WanEngine.load(folder, batched_guidance=True)
-        family = engine.model.family
-        if ablation and engine.model.boundary is None:
+        family, dense = engine.model.family, engine.model.boundary is None
+        if ablation and dense:
             fail(f"{model} has one transformer: there is no expert to leave out")
         job = WanJob(
             prompt="",
@@ -80,9 +80,7 @@ def evaluate(
             height=size,
             frames=frames,
             seed=seed,
-            **_sampling(
-                model, steps=steps, guidance=guidance, shift=shift, dense=engine.model.boundary is None
-            ),
+            **_sampling(model, steps=steps, guidance=guidance, shift=shift, dense=dense),
         )
         questions = ask(prompts, seed, size, frames)
         arms = ablated_arms(family) if ablation else usual_arms(family, experts.value, boundary)

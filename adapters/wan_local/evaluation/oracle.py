@@ -9,7 +9,7 @@ import numpy as np
 
 from adapters.wan_local.evaluation.course import find_motion
 from adapters.wan_local.evaluation.outline import find_shape
-from adapters.wan_local.evaluation.sight import Clip, find_background, find_patches, is_cluttered
+from adapters.wan_local.evaluation.sight import Clip, Patch, find_background, find_patches, is_cluttered
 from adapters.wan_local.training.scenes import Actor, Scene
 
 
@@ -42,9 +42,7 @@ class Verdict:
 
 def look(clip: Clip) -> tuple[list[Seen], str | None]:
     """What ``clip`` [F, H, W, 3] shows, and its background."""
-    patches = find_patches(clip)
-    seen = [Seen(find_shape(patch), patch.colour, find_motion(patch, len(clip))) for patch in patches]
-    return seen, find_background(clip)
+    return _name(find_patches(clip), len(clip)), find_background(clip)
 
 
 def judge(clip: Clip, scene: Scene) -> Verdict:
@@ -52,11 +50,11 @@ def judge(clip: Clip, scene: Scene) -> Verdict:
 
     Who is who of two actors is settled in the clip's favour.
     """
-    seen, background = look(clip)
-    alone = len(seen) == len(scene.actors) and not is_cluttered(clip, find_patches(clip))
-    right = background == scene.background
-    if len(seen) < len(scene.actors):
+    patches = find_patches(clip)
+    right = find_background(clip) == scene.background
+    if len(patches) < len(scene.actors):
         return Verdict(colour=False, shape=False, motion=False, background=right)
+    alone = len(patches) == len(scene.actors) and not is_cluttered(clip, patches)
     verdicts = [
         Verdict(
             colour=alone and _same(chosen, scene.actors, "colour"),
@@ -64,7 +62,7 @@ def judge(clip: Clip, scene: Scene) -> Verdict:
             motion=_same(chosen, scene.actors, "motion"),
             background=right,
         )
-        for chosen in permutations(seen, len(scene.actors))
+        for chosen in permutations(_name(patches, len(clip)), len(scene.actors))
     ]
     return max(verdicts, key=lambda verdict: sum(astuple(verdict)))
 
@@ -78,6 +76,10 @@ def psnr(one: Clip, other: Clip) -> float:
     """Peak signal-to-noise ratio of two pictures or clips of one shape, in dB; infinite if they are equal."""
     error = np.mean((one.astype(np.float64) - other) ** 2)
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
+
+
+def _name(patches: list[Patch], frames: int) -> list[Seen]:
+    return [Seen(find_shape(patch), patch.colour, find_motion(patch, frames)) for patch in patches]
 
 
 def _same(seen: tuple[Seen, ...], actors: tuple[Actor, ...], attribute: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -21,12 +20,11 @@ from adapters.wan_local.nano.family import CARD, PARTS, WEIGHTS, stored_at
 from adapters.wan_local.tiny import Variant, write_index
 
 
-def release(parts: Path, weights: Path = WEIGHTS, variants: Iterable[Variant] = tuple(PARTS)) -> None:
+def release(parts: Path, weights: Path = WEIGHTS) -> None:
     """Write ``weights``, in the place of what was there: what :mod:`assembly` makes folders of.
 
     Args:
         parts: the trained parts; they may lie in ``weights`` already.
-        variants: the models to make of them.
 
     Raises:
         FolderError: the parts make no folder.
@@ -35,7 +33,7 @@ def release(parts: Path, weights: Path = WEIGHTS, variants: Iterable[Variant] = 
     weights.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=weights.parent) as place:
         unfinished = Path(place) / "weights"
-        for variant in variants:
+        for variant in PARTS:
             _release(parts, unfinished, variant, Path(place) / variant)
         shutil.copyfile(parts / CARD, unfinished / CARD)
         if weights.exists():
