@@ -261,8 +261,8 @@ def _too_fast(
 ) -> None:
     """What came too fast for its account goes another way at once, which may be gone later; where there is
     none, it waits for its account, within its deadline."""
-    load(connection, row.id, lock=True)
-    if row.stop_requested_at is None and next_way(connection, resources, row) is None:
+    stopped = load(connection, row.id, lock=True).stop_requested_at is not None
+    if not stopped and next_way(connection, resources, row) is None:
         detail = ending["operator_detail"]
         change(connection, row.id, expect=("submitting",), under=row.fence, operator_detail=detail)
         keep_waiting(connection, row)

@@ -30,11 +30,13 @@ from gateway.jobs.settle import settle
 from gateway.spec import (
     AccountLimits,
     Failed,
+    Job,
     NotAuthorised,
     OutcomeUnknown,
     OutOfCredit,
     Plan,
     RateLimited,
+    Ticket,
     Unavailable,
     UnexpectedReply,
     Unsupported,
@@ -455,6 +457,23 @@ def test_a_long_pause_is_not_slept_on_but_waited_for(world: World, hand: Hand) -
     hand.trouble.clear()
     release_waiting(world.runtime)
     assert world.submitted(video_id).state == "submitted"
+    assert world.problems() == []
+
+
+def test_who_is_cancelled_meanwhile_does_not_wait_for_it(
+    world: World, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand.accounts, video_id = ("first",), world.accept(**ONLY_HAND)
+
+    async def cancelled_meanwhile(job: Job) -> Ticket:
+        cancel_video(world.runtime, world.caller, video_id)
+        raise RateLimited("slow down", retry_after=600)
+
+    monkeypatch.setattr(hand, "submit", cancelled_meanwhile)
+    attempt = world.submitted(video_id)
+    assert (attempt.state, attempt.waiting) == ("failed", False)
+    video = world.video(video_id)
+    assert (video.status, video.error_code, video.charge_micro_usd) == ("failed", "cancelled", 0)
     assert world.problems() == []
 
 
